@@ -1,0 +1,68 @@
+"""The figures of a proof: what was compared, how it came out, and their JSON form."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from exporters.sessions import LEVELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateFigure:
+    """One comparison: which gate, on what, and how it came out."""
+
+    gate: str
+    level: str
+    batch: int
+    source: str
+    output: str
+    max_difference: float
+    scale: float
+    limit: float
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What was compared and how it came out.
+
+    Attributes:
+        passed: Whether every gate holds.
+        figures: One entry per gate, level and input.
+        samples: Samples compared with optimisations off, random ones included.
+        real_samples: Those among them that were given.
+        batch_sizes: Lengths of the batch axis that were run, ascending.
+        levels: Optimisation levels that were run.
+        top1_agreement: Share of rows in which both choose alike (0..1); None without such rows.
+        notes: What a reader should know: disagreements of the original with itself and the like.
+    """
+
+    passed: bool
+    figures: tuple[GateFigure, ...] = ()
+    samples: int = 0
+    real_samples: int = 0
+    batch_sizes: tuple[int, ...] = ()
+    levels: tuple[str, ...] = LEVELS
+    top1_agreement: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def max_difference(self) -> float:
+        """Largest difference of any output element with optimisations off (gate G3)."""
+        return max((f.max_difference for f in self.figures if f.gate == "G3"), default=0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The proof as JSON-compatible values; an infinite difference becomes null."""
+        data = asdict(self) | {"max_difference": self.max_difference}
+        return {key: _without_infinities(value) for key, value in data.items()}
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_infinities(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_infinities(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,74 @@
+"""The masked model: the original with a solution's groups neutralised. Reference of every proof.
+
+Same nodes, same shapes, same names as the normalised working copy; only weights differ. What a
+zero slice silences is the promise of the search space and is not checked here: the proof does.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from exporters import weights as tensors
+from exporters.errors import SurgeryError
+
+if TYPE_CHECKING:
+    from graph_analysis.pipeline import Analysis
+
+    from graph_analysis.search_space import SearchSpace
+    from graph_analysis.solution import Solution
+
+
+def mask(
+    analysis: "Analysis",
+    solution: "Solution",
+    weights: Mapping[str, npt.NDArray[np.generic]] | None = None,
+) -> onnx.ModelProto:
+    """The working copy of the model with every ``zero`` slice of the removed units set to 0.
+
+    Args:
+        analysis: Of the model that the solution was found for.
+        solution: What is removed.
+        weights: Trained values by initializer name, in the shapes and types of the model; what is
+            not named keeps the values of the file.
+
+    Raises:
+        SolutionError: The solution belongs to another search space.
+        SurgeryError: A zero slice names no initializer, a weight does not fit, or a group needs
+            more than zeroing.
+    """
+    solution.check(analysis.space)
+    source = analysis.loaded.model
+    initializers = tensors.trained(source, weights)
+    for name, slices in zero_slices(analysis.space, solution).items():
+        if name not in initializers:
+            message = f"the search space zeroes {name!r}, which is no initializer of the model"
+            raise SurgeryError(message, param=name)
+        initializers[name] = tensors.zeroed(initializers[name], slices)
+    result = tensors.copy_without(source, "initializer")
+    result.graph.initializer.extend(initializers.values())
+    return result
+
+
+def zero_slices(
+    space: "SearchSpace", solution: "Solution"
+) -> Mapping[str, list[tuple[int, tuple[int, ...]]]]:
+    """What ``solution`` sets to 0: initializer -> (axis, indices), one entry per group and slice.
+
+    Raises:
+        SurgeryError: A removed group is marked ``masked``: zeroing its weights is not enough.
+    """
+    result: dict[str, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
+    for group_id, units in solution.removed.items():
+        group = space.group_by_id[group_id]
+        if group.masked:
+            message = f"group {group_id!r} is normalised over its own width: zeroing cannot mask it"
+            raise SurgeryError(message, param=group_id)
+        for slices in group.zero:
+            indices = tuple(i for unit in units for i in slices.unit_indices[unit])
+            if indices:
+                result[slices.initializer].append((slices.axis, indices))
+    return result

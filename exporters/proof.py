@@ -1,0 +1,297 @@
+"""The proof: the cut model computes what the masked model computes, shown on every job.
+
+Gates, with b the masked model's output and scale = max|b| of each output:
+
+====  ==============================================================================
+G3    optimisations off, real and random inputs, every batch size:
+      ``|cut - masked| <= 1e-5 * scale + 1e-6``, element by element
+G4    default optimisations: cut against masked, and cut against itself at ``off``,
+      ``<= 1e-4 * scale + 1e-6``; the same top-1 choice in every row
+G6    the cut model on a batch against the same samples one by one, as G3
+G7    names, order, types and dynamic axes of inputs and outputs unchanged
+====  ==============================================================================
+
+Equality is judged with optimisations off because ONNX Runtime itself is wrong at its default level
+for some graphs. Where the *original* disagrees with itself between the levels (G4), or between a
+batch and its samples (G6), the proof says so in ``notes`` instead of failing.
+
+Models with half-precision weights are judged on their float32 twins (``precision`` says why); the
+files as written are compared as well, as closely as that many bits allow.
+
+A reference that is zero throughout proves nothing and one that is not finite cannot be compared:
+both are tried again on other inputs, and fail the proof if no input helps.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import numpy as np
+import onnx
+
+from exporters import checks
+from exporters import samples as inputs
+from exporters.comparison import (
+    ACROSS_LEVELS,
+    EXACT,
+    HALF,
+    Difference,
+    Outputs,
+    Tolerance,
+    all_zero,
+    compare,
+    is_finite,
+    top1,
+    zero_outputs,
+)
+from exporters.errors import ProofFailedError, SurgeryError
+from exporters.figures import GateFigure, Proof
+from exporters.mismatch import Keep, first_difference
+from exporters.precision import is_half, widened
+from exporters.runner import Runner
+from exporters.sessions import ALL, OFF, Feeds
+
+_BATCH = 3  # the second batch size; odd, so that no power-of-two kernel hides a mistake
+_DRAWS = 2  # random inputs per batch size
+_MAX_REAL = 8  # real feeds looked at
+
+
+def prove(
+    masked: onnx.ModelProto,
+    cut: onnx.ModelProto,
+    *,
+    original: onnx.ModelProto,
+    samples: Sequence[Feeds] = (),
+    seed: int = 0,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep: Keep | None = None,
+) -> Proof:
+    """Show that ``cut`` equals ``masked``.
+
+    Args:
+        masked: The reference.
+        cut: The surgeon's model.
+        original: The model that came in; consulted where a gate fails, to see whose fault it is.
+        samples: Real inputs: each a mapping from input name to a batch of values.
+        seed: Of the random inputs.
+        shapes: A shape per input that is known to work; binds the free axes but the batch.
+        keep: Tensor -> axis -> positions that stay, as ``Effects.keep`` has it; with it a failure
+            names the first tensor that differs.
+
+    Raises:
+        ProofFailedError: A gate fails; ``error.proof`` holds the figures so far.
+    """
+    return _Prover(masked, cut, original, seed, shapes or {}, keep).prove(samples)
+
+
+@dataclass
+class _Case:
+    """One input with what the reference makes of it."""
+
+    feeds: Feeds
+    source: str
+    batch: int
+    reference: Outputs = field(default_factory=dict)
+    result: Outputs = field(default_factory=dict)
+
+
+class _Prover:
+    def __init__(
+        self,
+        masked: onnx.ModelProto,
+        cut: onnx.ModelProto,
+        original: onnx.ModelProto,
+        seed: int,
+        shapes: Mapping[str, Sequence[int]],
+        keep: Keep | None,
+    ) -> None:
+        self.files = {"masked": masked, "cut": cut, "original": original}
+        self.is_half = is_half(original)
+        self.judged = (
+            {name: widened(model) for name, model in self.files.items()}
+            if self.is_half
+            else self.files
+        )
+        self.runner = Runner(self.judged)
+        self.as_written = Runner(self.files)
+        self.specs = self.runner.specs
+        self.shapes = shapes
+        self.keep = keep
+        self.rng = np.random.default_rng(seed)
+        self.figures: list[GateFigure] = []
+        self.notes: list[str] = []
+        self.cases: list[_Case] = []
+        self.rows = [0, 0]
+
+    def prove(self, samples: Sequence[Feeds]) -> Proof:
+        try:
+            checks.check_interface(self.files["masked"], self.files["cut"])
+        except SurgeryError as error:
+            self._fail("G7", str(error), param=error.param)
+        for case in self._inputs(samples):
+            self._gate_equal(case)
+        self._gate_informative()
+        for case in self.cases:
+            self._gate_default_level(case)
+            if self.is_half:
+                self._gate_half(case)
+        self._gate_batches()
+        return self._proof(passed=True)
+
+    def _proof(self, *, passed: bool) -> Proof:
+        agreeing, rows = self.rows
+        return Proof(
+            passed=passed,
+            figures=tuple(self.figures),
+            samples=sum(case.batch for case in self.cases),
+            real_samples=sum(case.batch for case in self.cases if case.source == "real"),
+            batch_sizes=tuple(sorted({case.batch for case in self.cases})),
+            top1_agreement=agreeing / rows if rows else None,
+            notes=tuple(dict.fromkeys(self.notes)),
+        )
+
+    def _fail(self, gate: str, what: str, *, param: str | None = None) -> NoReturn:
+        message = f"proof failed at {gate}: {what}"
+        raise ProofFailedError(message, proof=self._proof(passed=False), param=param)
+
+    def _run(self, gate: str, model: str, level: str, feeds: Feeds) -> Outputs:
+        try:
+            return self.runner.run(model, level, feeds)
+        except Exception as error:  # noqa: BLE001  (the runtime raises a type per failure)
+            text = " ".join(str(error).split())
+            self._fail(gate, f"the {model} model does not run, optimisations {level}: {text}")
+
+    def _inputs(self, samples: Sequence[Feeds]) -> Iterator[_Case]:
+        for feeds in samples[:_MAX_REAL]:
+            yield _Case(feeds=feeds, source="real", batch=inputs.batch_of(feeds))
+        free = inputs.has_free_batch(self.specs)
+        for batch in (1, _BATCH) if free else (0,):
+            shapes = inputs.bound_shapes(self.specs, batch=batch, known=self.shapes)
+            for _ in range(_DRAWS):
+                yield self._random(shapes)
+        stretched = inputs.stretched_shapes(self.specs, known=self.shapes)
+        if stretched:
+            case = self._random(stretched)
+            if self.runner.runs("original", OFF, case.feeds):  # else it is no size of this model
+                yield case
+
+    def _random(self, shapes: Mapping[str, Sequence[int]]) -> _Case:
+        feeds = inputs.random_feeds(self.specs, shapes, self.rng)
+        return _Case(feeds=feeds, source="random", batch=inputs.batch_of(feeds))
+
+    def _gate_equal(self, case: _Case) -> None:
+        """G3; a random case whose reference says nothing is drawn again."""
+        tries = inputs.variations(case.feeds, self.rng) if case.source == "random" else [case.feeds]
+        for feeds in tries:
+            case.feeds = feeds
+            case.reference = self._run("G3", "masked", OFF, case.feeds)
+            if is_finite(case.reference) and not all_zero(case.reference):
+                break
+        if not is_finite(case.reference):
+            self._fail("G3", f"the masked model is not finite on {case.source} input")
+        case.result = self._run("G3", "cut", OFF, case.feeds)
+        self.cases.append(case)
+        if not is_finite(case.result):
+            self._fail("G3", f"the cut model is not finite on {case.source} input")
+        self._judge("G3", OFF, case, compare(case.reference, case.result, EXACT))
+        self._count_top1(case, case.result, EXACT)
+
+    def _judge(self, gate: str, level: str, case: _Case, found: Difference) -> None:
+        self._record(gate, level, case, found, passed=found.is_accepted)
+        if not found.is_accepted:
+            self._fail(
+                gate,
+                f"output {found.output!r} differs by {found.max_difference:.3g}, allowed is "
+                f"{found.limit:.3g} at scale {found.scale:.3g} ({case.source} input, batch "
+                f"{case.batch}, optimisations {level}){self._where(gate, case)}",
+                param=found.output,
+            )
+
+    def _where(self, gate: str, case: _Case) -> str:
+        """The first tensor that differs, for a message."""
+        if gate != "G3" or self.keep is None:
+            return ""
+        name = first_difference(self.judged["masked"], self.judged["cut"], case.feeds, self.keep)
+        return f"; the first tensor that differs is {name!r}" if name else ""
+
+    def _record(
+        self, gate: str, level: str, case: _Case, found: Difference, *, passed: bool
+    ) -> None:
+        figure = GateFigure(
+            gate=gate,
+            level=level,
+            batch=case.batch,
+            source=case.source,
+            output=found.output,
+            max_difference=found.max_difference,
+            scale=found.scale,
+            limit=found.limit,
+            passed=passed,
+        )
+        self.figures.append(figure)
+
+    def _count_top1(self, case: _Case, result: Outputs, tolerance: Tolerance) -> None:
+        agreeing, rows = top1(case.reference, result, tolerance)
+        self.rows[0] += agreeing
+        self.rows[1] += rows
+        if agreeing < rows:
+            self._fail("G4", f"{rows - agreeing} of {rows} rows choose another class")
+
+    def _gate_informative(self) -> None:
+        """An output that is zero on every input was compared with nothing."""
+        if not self.cases:
+            self._fail("G3", "nothing was compared")
+        always = frozenset.intersection(*(zero_outputs(case.reference) for case in self.cases))
+        for name in sorted(always):
+            zero_before = all(
+                name in zero_outputs(self._run("G3", "original", OFF, case.feeds))
+                for case in self.cases
+            )
+            if zero_before and len(always) < len(self.cases[0].reference):
+                self.notes.append(f"output {name!r} is 0 in the original too: nothing to compare")
+            else:
+                self._fail(
+                    "G3", f"output {name!r} is 0 on every input, which proves nothing", param=name
+                )
+
+    def _gate_default_level(self, case: _Case) -> None:
+        """G4."""
+        result = self._run("G4", "cut", ALL, case.feeds)
+        with_masked = compare(self._run("G4", "masked", ALL, case.feeds), result, ACROSS_LEVELS)
+        with_itself = compare(case.result, result, ACROSS_LEVELS)
+        for found in (with_masked, with_itself):
+            if not found.is_accepted and self.runner.disagrees(case.feeds):
+                self._record("G4", ALL, case, found, passed=True)
+                self.notes.append(
+                    "the original disagrees with itself between optimisation levels; "
+                    "equality was judged with optimisations off only"
+                )
+                return
+            self._judge("G4", ALL, case, found)
+        self._count_top1(case, result, ACROSS_LEVELS)
+
+    def _gate_half(self, case: _Case) -> None:
+        """G4 for a half-precision model: the files as they are, as closely as they can agree."""
+        if not self.as_written.runs("original", ALL, case.feeds):
+            self.notes.append("ONNX Runtime does not run the half-precision original here")
+            return
+        reference = self.as_written.run("masked", ALL, case.feeds)
+        if not is_finite(reference):
+            self.notes.append("the masked model overflows half precision on some inputs")
+            return
+        found = compare(reference, self.as_written.run("cut", ALL, case.feeds), HALF)
+        self._judge("G4", f"{ALL}, half precision", case, found)
+
+    def _gate_batches(self) -> None:
+        """G6, on the largest batch that was run."""
+        case = max(self.cases, key=lambda candidate: candidate.batch)
+        if case.batch < 2 or not inputs.has_free_batch(self.specs):
+            return
+        found = self.runner.batch_difference("cut", case.feeds, case.batch)
+        if not found.is_accepted:
+            before = self.runner.batch_difference("original", case.feeds, case.batch)
+            if not before.is_accepted:
+                self.notes.append("the original's samples depend on the rest of their batch")
+                self._record("G6", OFF, case, found, passed=True)
+                return
+        self._judge("G6", OFF, case, found)

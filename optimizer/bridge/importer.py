@@ -1,0 +1,206 @@
+"""Walks an ONNX graph node by node and has translators write the torch graph.
+
+Requires a graph without local functions whose nodes are sorted; changes nothing in it. What a node
+needs to know about its operator is in ``ops``, what training may change in ``roles``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import onnx
+import torch
+from onnx import AttributeProto, helper, numpy_helper
+
+from graph_analysis.errors import ModelError
+from optimizer.bridge.arrays import DTYPES, tensor_from_proto
+from optimizer.bridge.bindings import Bindings
+from optimizer.bridge.call import Call
+from optimizer.bridge.names import attribute_paths
+from optimizer.bridge.registry import HostTranslator, Translator, UnsupportedVariant, find, find_on_host
+from optimizer.bridge.roles import trainable_initializers
+from optimizer.bridge.values import Value, constant_of
+from optimizer.bridge.writer import Writer
+from optimizer.errors import UnsupportedOperator, UnsupportedOperatorsError
+
+_LARGE = 1024  # bytes of an initializer that shape inference does not need to see
+
+
+class GraphImport:
+    """One pass over one graph.
+
+    Attributes:
+        writer: The torch graph so far.
+        paths: Initializer name to attribute path.
+        trainable: Names of the initializers that become parameters.
+    """
+
+    def __init__(self, model: onnx.ModelProto, bindings: Bindings) -> None:
+        self._model = model
+        self._graph = model.graph
+        self._bindings = bindings
+        self._opsets = {item.domain or "ai.onnx": item.version for item in model.opset_import}
+        self._values: dict[str, Value] = {}
+        self._unsupported: list[UnsupportedOperator] = []
+        self._initializers = {proto.name: proto for proto in self._graph.initializer}
+        self._initializers |= _constants_as_initializers(self._graph.node)
+        self.paths = attribute_paths(self._initializers)
+        self.trainable = trainable_initializers(self._graph_for_roles())
+        self.writer = Writer(self.paths)
+
+    def run(self) -> None:
+        """Translate everything.
+
+        Raises:
+            UnsupportedOperatorsError: Some operators have no torch function.
+            ModelError: A node reads a value that nothing before it writes.
+        """
+        for binding, info in zip(self._bindings.inputs, free_inputs(self._graph), strict=True):
+            dtype = DTYPES.get(info.type.tensor_type.elem_type, torch.float32)
+            self._values[binding.name] = self.writer.input(binding.name, dtype, binding.shapes)
+        for node in self._graph.node:
+            self._translate(node)
+        if self._unsupported:
+            raise UnsupportedOperatorsError(_merged(self._unsupported))
+        outputs = tuple(
+            self.writer.node(self.writer.tensor(self._lookup(info.name, "the graph's outputs")))
+            for info in self._graph.output
+        )
+        self.writer.graph.output(outputs[0] if len(outputs) == 1 else outputs)
+
+    def _translate(self, node: onnx.NodeProto) -> None:
+        opset = self._opsets.get(node.domain or "ai.onnx", 1)
+        translator = find(node.domain, node.op_type, opset)
+        if translator is None:
+            self._report(node, opset, "has no torch function")
+        if translator is None or self._unsupported:  # keep looking for unsupported ones only
+            return
+        inputs = [self._lookup(name, f"node '{node.name}'") if name else None for name in node.input]
+        call = Call(node, opset, inputs, self.writer)
+        self.writer.name_next(next((name for name in node.output if name), node.name))
+        try:
+            results = self._results(call, translator)
+        except UnsupportedVariant as error:
+            self._report(node, opset, str(error))
+            return
+        for name, result in zip(node.output, results, strict=False):
+            if name:
+                self._values[name] = self._completed(name, result)
+
+    def _results(self, call: Call, translator: Translator) -> Sequence[Value]:
+        on_host = self._on_host(call)
+        result = on_host(call) if on_host else None
+        if result is None:
+            result = translator(call)
+        return [result] if isinstance(result, Value) else result
+
+    def _on_host(self, call: Call) -> HostTranslator | None:
+        present = [value for value in call.inputs if value is not None]
+        if not any(value.is_host for value in present):
+            return None
+        if all(value.is_host or value.is_small_constant for value in present):
+            return find_on_host(call.node.domain, call.node.op_type)
+        return None
+
+    def _lookup(self, name: str, reader: str) -> Value:
+        if name in self._values:
+            return self._values[name]
+        if name not in self._initializers:
+            raise ModelError(
+                f"{reader} reads '{name}', which no input, initializer or earlier node provides; "
+                "check the file with onnx.checker",
+                code="model-invalid-graph",
+                param=name,
+            )
+        try:
+            tensor = tensor_from_proto(self._initializers[name])
+        except TypeError as error:
+            raise ModelError(str(error), code="model-unsupported-type", param=name) from error
+        if name in self.trainable:
+            self._values[name] = self.writer.parameter(name, tensor)
+        else:
+            self._values[name] = constant_of(tensor, initializer=name)
+        return self._values[name]
+
+    def _completed(self, name: str, value: Value) -> Value:
+        """Add what ONNX infers where probing found nothing."""
+        if value.dtype is not None and value.rank is not None:
+            return value
+        tensor = self._inferred.get(name)
+        if tensor is None:
+            return value
+        rank = len(tensor.shape.dim) if tensor.HasField("shape") else None
+        dtype = value.dtype or DTYPES.get(tensor.elem_type)
+        return replace(value, dtype=dtype, inferred_rank=value.inferred_rank or rank)
+
+    @cached_property
+    def _inferred(self) -> dict[str, onnx.TypeProto.Tensor]:
+        light = onnx.ModelProto()
+        light.CopyFrom(self._model)
+        for proto in light.graph.initializer:
+            if len(proto.raw_data) > _LARGE:
+                proto.ClearField("raw_data")
+        try:
+            graph = onnx.shape_inference.infer_shapes(light, data_prop=False).graph
+        except (onnx.shape_inference.InferenceError, ValueError):
+            graph = self._graph
+        return {info.name: info.type.tensor_type for info in (*graph.value_info, *graph.output)}
+
+    def _report(self, node: onnx.NodeProto, opset: int, reason: str) -> None:
+        self._unsupported.append(
+            UnsupportedOperator(
+                domain=node.domain,
+                op_type=node.op_type,
+                opset=opset,
+                nodes=(node.name or node.output[0],),
+                reason=reason,
+            )
+        )
+
+    def _graph_for_roles(self) -> onnx.GraphProto:
+        graph = onnx.GraphProto()
+        graph.input.extend(self._graph.input)
+        graph.initializer.extend(self._initializers.values())
+        graph.node.extend(node for node in self._graph.node if node.op_type != "Constant")
+        return graph
+
+
+def free_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Return the graph inputs that are not initializers (IR version 3 lists those as well)."""
+    initializers = {proto.name for proto in graph.initializer}
+    return [info for info in graph.input if info.name not in initializers]
+
+
+def _constants_as_initializers(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.TensorProto]:
+    found = {}
+    for node in nodes:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.attribute:
+            proto = _constant_proto(node.attribute[0])
+            if proto is not None:
+                proto.name = node.output[0]
+                found[proto.name] = proto
+    return found
+
+
+def _constant_proto(attribute: onnx.AttributeProto) -> onnx.TensorProto | None:
+    if attribute.type == AttributeProto.TENSOR:
+        proto = onnx.TensorProto()
+        proto.CopyFrom(attribute.t)
+        return proto
+    value = helper.get_attribute_value(attribute)
+    if attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS):
+        return numpy_helper.from_array(np.array(value, np.float32))
+    if attribute.type in (AttributeProto.INT, AttributeProto.INTS):
+        return numpy_helper.from_array(np.array(value, np.int64))
+    return None
+
+
+def _merged(found: Sequence[UnsupportedOperator]) -> list[UnsupportedOperator]:
+    """Join findings that differ only in their node."""
+    merged: dict[tuple[str, str, str], UnsupportedOperator] = {}
+    for item in found:
+        key = (item.domain, item.op_type, item.reason)
+        known = merged.get(key)
+        merged[key] = replace(known, nodes=known.nodes + item.nodes) if known else item
+    return list(merged.values())

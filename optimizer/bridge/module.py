@@ -1,0 +1,129 @@
+"""The trainable form of an ONNX model: a torch.fx module and the map from weights to initializers."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import fx
+
+from optimizer.bridge.arrays import array_from_tensor, tensor_from_array, tensor_from_proto
+from optimizer.bridge.bindings import choose_bindings
+from optimizer.bridge.importer import GraphImport, free_inputs
+from optimizer.bridge.roles import FLOATS
+from optimizer.errors import UnsupportedOperatorsError
+
+
+@dataclass(kw_only=True)
+class ImportedModule:
+    """An ONNX model as torch code; copies and pickles as one.
+
+    Attributes:
+        module: Takes the inputs in graph order, returns a tensor, or a tuple in output order.
+        input_names: Names of the model's inputs.
+        output_names: Names of the model's outputs.
+        paths: Initializer name to attribute path in ``module``, for all that ``module`` holds.
+        fixed: Float initializers that are not in ``module``: nothing reads them, or their values
+            are part of the code. They cannot be loaded.
+        batch_is_free: Whether other batch sizes than the file's can be expected to run.
+    """
+
+    module: fx.GraphModule
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    paths: Mapping[str, str]
+    fixed: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    batch_is_free: bool = True
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Initializer name to the live parameter (trainable) or buffer of ``module``.
+
+        Looked up anew on each access, since moving a module to a device replaces its buffers.
+        """
+        return {name: _get(self.module, path) for name, path in self.paths.items()}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return copies of all float initializers as they are now, by name, in their own dtype."""
+        live = {name: tensor for name, tensor in self.tensors.items() if tensor.is_floating_point()}
+        return {name: array_from_tensor(tensor) for name, tensor in (live | {**self.fixed}).items()}
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Overwrite parameters and buffers in place.
+
+        Args:
+            weights: Initializer name to array of the initializer's shape; not all need be there.
+
+        Raises:
+            KeyError: A name is not an initializer of this model.
+            ValueError: A shape differs, or a value that is part of the code would change.
+        """
+        live = self.tensors
+        for name, array in weights.items():
+            target = live[name] if name in live else self.fixed[name]
+            source = tensor_from_array(array)
+            if target.shape != source.shape:
+                raise ValueError(
+                    f"weight '{name}' has shape {tuple(source.shape)}, not {tuple(target.shape)}"
+                )
+            if name not in live and not torch.equal(target, source.to(target.dtype)):
+                raise ValueError(
+                    f"initializer '{name}' was folded into the code; import the model with its new "
+                    "value instead"
+                )
+            if name in live:
+                with torch.no_grad():
+                    target.copy_(source)
+
+
+def import_model(model: onnx.ModelProto) -> ImportedModule:
+    """Turn an ONNX model into a trainable torch module.
+
+    In ``eval`` mode the module computes what the model computes; in ``train`` mode
+    BatchNormalization uses and updates batch statistics and Dropout drops. A batch size that the
+    file fixes is made free where the graph allows it.
+
+    Args:
+        model: Without local functions, nodes sorted; not modified. The normalised working copy of
+            ``graph_analysis.load_model`` is.
+
+    Raises:
+        UnsupportedOperatorsError: Some operators have no torch function; lists all of them.
+        ModelError: The graph is not well-formed, or a weight has a type that torch lacks.
+    """
+    inputs = free_inputs(model.graph)
+    bindings = choose_bindings(inputs)
+    graph_import = None
+    with contextlib.suppress(UnsupportedOperatorsError):
+        graph_import = GraphImport(model, bindings)
+        graph_import.run()
+    batch_is_free = graph_import is not None and not graph_import.writer.fails_at_second
+    if graph_import is None or (bindings.relaxes_batch and not batch_is_free):
+        graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False))
+        graph_import.run()
+    return _finished(model, graph_import, batch_is_free=batch_is_free)
+
+
+def _finished(
+    model: onnx.ModelProto, graph_import: GraphImport, *, batch_is_free: bool
+) -> ImportedModule:
+    writer = graph_import.writer
+    module = TrainableGraph(writer.root, writer.graph)
+    held = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    paths = {name: path for name, path in graph_import.paths.items() if path in held}
+    fixed = {
+        proto.name: tensor_from_proto(proto)
+        for proto in graph_import.initializers
+        if proto.data_type in FLOATS and (proto.name not in paths or proto.name in writer.baked)
+    }
+    return ImportedModule(
+        module=module,
+        input_names=tuple(info.name for info in free_inputs(model.graph)),
+        output_names=tuple(info.name for info in model.graph.output),
+        paths={name: path for name, path in paths.items() if name not in fixed},
+        fixed=fixed,
+        batch_is_free=batch_is_free,
+    )

@@ -1,0 +1,140 @@
+"""Which initializers are trainable weights: decided by what they are used for.
+
+"Every float initializer" would train Resize scales, Clip bounds, running statistics and masks;
+"every initializer of a layer" would miss weights behind a Transpose or in a plain Add.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+FLOATS = frozenset(
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+    }
+)
+WEIGHT_SLOTS: Mapping[str, tuple[int, ...]] = {
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "DeformConv": (1, 3),
+    "Gemm": (0, 1, 2),
+    "MatMul": (0, 1),
+    "Einsum": (0, 1, 2, 3),
+    "BatchNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "RMSNormalization": (1,),
+    "PRelu": (1,),
+    "Gather": (0,),
+    "RNN": (1, 2, 3),
+    "GRU": (1, 2, 3),
+    "LSTM": (1, 2, 3, 7),
+}
+_ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Sum"})
+_MOVES = frozenset(
+    {
+        "Identity",
+        "Cast",
+        "Transpose",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Slice",
+        "Split",
+        "Expand",
+        "Tile",
+        "Pad",
+        "DequantizeLinear",
+    }
+)
+_MASKED_OUT = -1e4  # an additive mask holds this or less where nothing may be attended to
+_LOW_MASK = -10.0
+
+
+def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
+    """Return the names of the float initializers that training may change.
+
+    1. It sits in a weight slot of a structural operator (``WEIGHT_SLOTS``), or
+    2. it is an operand of an elementwise operator beside a value that depends on the graph's
+       inputs, has more than one element and is no mask,
+    3. in both cases directly or through data movement, Concat, and arithmetic among constants
+       (weight standardisation); scalars on such a way stay constants.
+    """
+    floats = {proto.name: proto for proto in graph.initializer if proto.data_type in FLOATS}
+    producers = {output: node for node in graph.node for output in node.output if output}
+    variable = _variable_values(graph)
+    trainable: set[str] = set()
+    seen: set[str] = set()
+    pending = list(_weight_operands(graph.node, variable))
+    while pending:
+        name, is_structural = pending.pop()
+        if name in floats:
+            if is_structural or _is_weight_operand(floats[name]):
+                trainable.add(name)
+        elif name in producers and name not in variable and name not in seen:
+            seen.add(name)
+            pending += _origins(producers[name], is_structural=is_structural)
+    return frozenset(trainable)
+
+
+def _variable_values(graph: onnx.GraphProto) -> set[str]:
+    """Names of all values that depend on a graph input."""
+    constants = {proto.name for proto in graph.initializer}
+    variable = {info.name for info in graph.input} - constants
+    for node in graph.node:
+        inputs = set(node.input)
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                inputs.update(name for inner in body.node for name in inner.input)
+        if inputs & variable:
+            variable.update(node.output)
+    return variable
+
+
+def _weight_operands(
+    nodes: Iterable[onnx.NodeProto], variable: set[str]
+) -> Iterable[tuple[str, bool]]:
+    for node in nodes:
+        if node.op_type in WEIGHT_SLOTS and node.domain in ("", "ai.onnx"):
+            slots = WEIGHT_SLOTS[node.op_type]
+            yield from ((node.input[slot], True) for slot in slots if slot < len(node.input))
+        elif node.op_type in _ELEMENTWISE and variable.intersection(node.input):
+            yield from ((name, False) for name in node.input)
+
+
+def _origins(node: onnx.NodeProto, *, is_structural: bool) -> Iterable[tuple[str, bool]]:
+    if node.op_type == "Concat":
+        return [(name, is_structural) for name in node.input]
+    if node.op_type in _MOVES:
+        return [(node.input[0], is_structural)]
+    if node.op_type in _ELEMENTWISE:
+        return [(name, False) for name in node.input]
+    return []
+
+
+def _is_weight_operand(proto: onnx.TensorProto) -> bool:
+    if np.prod(proto.dims, dtype=np.int64) <= 1:
+        return False
+    array = numpy_helper.to_array(proto).astype(np.float64)
+    return not _is_mask(array)
+
+
+def _is_mask(array: np.ndarray) -> bool:
+    """Whether an elementwise operand only says what to leave out.
+
+    1. It holds infinities, or values no weight reaches (``_MASKED_OUT``).
+    2. It is at least a matrix and takes two values: 0 and a low one, or 0 and 1.
+    """
+    if not np.isfinite(array).all() or array.min() <= _MASKED_OUT:
+        return True
+    if array.ndim < 2 or min(array.shape[-2:]) < 2:
+        return False
+    values = np.unique(array)
+    return len(values) == 2 and 0 in values and (values[0] <= _LOW_MASK or values[1] == 1)

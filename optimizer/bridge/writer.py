@@ -1,0 +1,244 @@
+"""Writes the torch graph: emits calls, folds what is constant, probes what is not.
+
+Knows no ONNX operators. Whatever the graph refers to besides its inputs becomes a parameter or
+buffer of ``root`` under a safe attribute path; ``%name`` is a path that no initializer gets.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from optimizer.bridge import host
+from optimizer.bridge.host import HostValue
+from optimizer.bridge.probing import PROBE_ERRORS, map_values, probe, values_in
+from optimizer.bridge.values import Probes, Value, constant_of
+
+_FOLD_LIMIT = 1 << 22  # elements: folding an Expand must not blow the module up
+
+
+class Writer:
+    """A torch graph in the making.
+
+    Attributes:
+        graph: What has been written so far.
+        root: Owns the parameters and buffers that ``graph`` refers to.
+        baked: Initializers whose values went into folded constants or into the code.
+        fails_at_second: Whether a call could be probed at the first binding and not at the second:
+            the graph does not run at another batch size.
+    """
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self.graph = fx.Graph()
+        self.root = torch.nn.Module()
+        self.baked: set[str] = set()
+        self.fails_at_second = False
+        self.anchor = constant_of(torch.empty(0))  # its device is where new tensors belong
+        self._paths = paths
+        self._nodes: dict[Value, fx.Node] = {}
+        self._made = 0
+        self._name: str | None = None
+
+    def name_next(self, name: str) -> None:
+        """Suggest a name for the graph nodes written from now on."""
+        self._name = re.sub(r"\W", "_", name, flags=re.ASCII) or None
+
+    def input(
+        self, name: str, dtype: torch.dtype, shapes: tuple[tuple[int, ...], ...] | None
+    ) -> Value:
+        """Declare the next argument of ``forward``."""
+        self.name_next(name)
+        node = self.graph.create_node("placeholder", f"input_{self._name}")
+        if shapes is None:
+            return Value(dtype=dtype, node=node)
+        first, second = (torch.empty(shape, dtype=dtype, device="meta") for shape in shapes)
+        return Value(dtype=dtype, node=node, probes=(first, second))
+
+    def parameter(self, name: str, tensor: torch.Tensor) -> Value:
+        """Register a trainable initializer."""
+        path = self._paths[name]
+        _register(self.root, path, torch.nn.Parameter(tensor))
+        meta = tensor.to("meta")
+        return Value(dtype=tensor.dtype, node=self._attribute(path), probes=(meta, meta))
+
+    def buffer(self, value: Value) -> Value:
+        """Register the initializer that a constant is as a buffer that is never folded.
+
+        For running statistics, which change during training.
+        """
+        return Value(dtype=value.dtype, node=self.node(value), probes=value.probes)
+
+    def emit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Value:
+        """Write ``function(*args, **kwargs)``, which returns one tensor.
+
+        Arguments are values and Python constants, also in tuples and lists. A call on constants
+        only is made now.
+        """
+        probes = self._probe(function, args, kwargs)
+        folded = self._fold(function, args, kwargs, probes)
+        if folded is not None:
+            return folded
+        node = self._call(function, args, kwargs)
+        return Value(dtype=_dtype(probes), node=node, probes=probes)
+
+    def emit_many(
+        self, count: int, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> list[Value]:
+        """Write a call that returns ``count`` tensors in a tuple."""
+        probes = self._probe(function, args, kwargs)
+        return self._items(count, self._call(function, args, kwargs), probes)
+
+    def emit_module(self, kind: str, module: torch.nn.Module, count: int, *args: Any) -> list[Value]:
+        """Write a call of ``module``: an operator that differs between training and inference."""
+        path = self._new_path(kind)
+        self.root.add_module(path, module)
+        probes = self._probe(module.eval(), args, {})
+        module.train()
+        node = self.graph.create_node(
+            "call_module", path, map_values(args, self.node), {}, name=self._name
+        )
+        return self._items(count, node, probes)
+
+    def emit_host(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        dtype: torch.dtype = torch.int64,
+        moves: bool = False,
+    ) -> Value | HostValue:
+        """Write a call on host values and Python numbers.
+
+        Args:
+            function: Returns Python numbers or a flat tuple of them.
+            args: Host values, device tensors (for ``shape_of``), Python constants.
+            dtype: ONNX element type of the result.
+            moves: Whether the function only picks from its inputs. Then a result that is equal at
+                both bindings does not depend on the free axes; of arithmetic nobody can say that.
+
+        Returns:
+            Python numbers if they are known at import, else a host value.
+        """
+        if not values_in(args):
+            result: HostValue = function(*args)
+            return result
+        probes = self._probe(function, args, {})
+        if moves and probes[0] is not None and probes[0] == probes[1]:
+            settled: HostValue = probes[0]
+            return settled
+        node = self._call(function, args, {})
+        return Value(dtype=dtype, node=node, is_host=True, probes=probes)
+
+    def shape(self, value: Value) -> Value | HostValue:
+        """Return the sizes of ``value`` as numbers, or as a host value if some are free."""
+        if value.constant is not None:
+            return tuple(value.constant.shape)
+        return self.emit_host(host.shape_of, self.tensor(value), moves=True)
+
+    def tensor(self, value: Value) -> Value:
+        """Return ``value`` as a tensor: a host value is put on the device."""
+        if not value.is_host:
+            return value
+        return self.emit(host.to_tensor, value, value.dtype or torch.int64, self.anchor)
+
+    def numbers(self, value: Value) -> Value | HostValue:
+        """Return ``value`` as Python numbers, or as a host value."""
+        if value.constant is not None:
+            self.baked |= value.sources
+            return value.numbers()
+        if value.is_host:
+            return value
+        return self.emit_host(host.to_list, value, dtype=value.dtype or torch.int64)
+
+    def node(self, value: Value) -> fx.Node:
+        """Return where ``value`` lives in the graph; a constant becomes a buffer first."""
+        if value.node is not None:
+            return value.node
+        if value not in self._nodes:
+            assert value.constant is not None
+            if value.initializer is None:
+                self.baked |= value.sources
+            path = self._paths[value.initializer] if value.initializer else self._new_path("const")
+            _register(self.root, path, value.constant)
+            self._nodes[value] = self._attribute(path)
+        return self._nodes[value]
+
+    def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> fx.Node:
+        return self.graph.create_node(
+            "call_function",
+            function,
+            map_values(args, self.node),
+            {name: map_values(item, self.node) for name, item in kwargs.items()},
+            name=self._name,
+        )
+
+    def _probe(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Probes:
+        first, second = (probe(function, args, kwargs, binding) for binding in (0, 1))
+        if first is not None and second is None:
+            self.fails_at_second = True
+        return first, second
+
+    def _fold(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        probes: Probes,
+    ) -> Value | None:
+        values = values_in((*args, *kwargs.values()))
+        if any(value.constant is None for value in values):
+            return None
+        if isinstance(probes[0], torch.Tensor) and probes[0].numel() > _FOLD_LIMIT:
+            return None
+        constants = {name: map_values(item, _constant) for name, item in kwargs.items()}
+        try:
+            result = function(*map_values(args, _constant), **constants)
+        except PROBE_ERRORS:
+            return None
+        sources = frozenset().union(*(value.sources for value in values))
+        return constant_of(result.contiguous(), sources=sources)
+
+    def _items(self, count: int, node: fx.Node, probes: Probes) -> list[Value]:
+        if count == 1:
+            return [Value(dtype=_dtype(probes), node=node, probes=probes)]
+        items = []
+        for position in range(count):
+            first, second = (None if found is None else found[position] for found in probes)
+            item = self.graph.call_function(operator.getitem, (node, position))
+            items.append(Value(dtype=_dtype((first, second)), node=item, probes=(first, second)))
+        return items
+
+    def _attribute(self, path: str) -> fx.Node:
+        return self.graph.create_node("get_attr", path, name=re.sub(r"\W", "_", f"p_{path}"))
+
+    def _new_path(self, kind: str) -> str:
+        self._made += 1
+        return f"%{kind}{self._made}"
+
+
+def _constant(value: Value) -> torch.Tensor:
+    assert value.constant is not None
+    return value.constant
+
+
+def _dtype(probes: Probes) -> torch.dtype | None:
+    found = probes[0] if probes[0] is not None else probes[1]
+    return found.dtype if isinstance(found, torch.Tensor) else None
+
+
+def _register(root: torch.nn.Module, path: str, tensor: torch.Tensor) -> None:
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        if parent not in root._modules:
+            root.add_module(parent, torch.nn.Module())
+        root = root.get_submodule(parent)
+    if isinstance(tensor, torch.nn.Parameter):
+        root.register_parameter(leaf, tensor)
+    else:
+        root.register_buffer(leaf, tensor)

@@ -1,0 +1,336 @@
+"""Artifacts by content: models and reports under ``<owner>/<sha256>``.
+
+One class over obstore. On a local disk files are moved into place by this module itself, because
+obstore does not flush to disk: temporary name in the same file system, fsync, link, fsync of the
+folder. Everything else (an in-memory store, later S3) goes through obstore alone. Users never
+choose a key.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError as StoreError
+from obstore.store import LocalStore, MemoryStore
+
+from graph_analysis.errors import SecateurError
+
+CHUNK_BYTES = 1024 * 1024
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}(/[A-Za-z0-9_.-]{1,120}){1,4}")
+_OBJECTS = "objects"  # the part of a local store that obstore sees
+_INCOMING = "incoming"  # unfinished files, in the same file system as the objects
+
+
+class StorageError(SecateurError):
+    """The store cannot be read or written."""
+
+    default_code: ClassVar[str] = "storage-unavailable"
+
+
+class ArtifactGoneError(StorageError):
+    """A file that the database knows is no longer in the store."""
+
+    default_code: ClassVar[str] = "gone"
+
+
+class ArtifactCorruptError(StorageError):
+    """The bytes in the store are not those that were published."""
+
+    default_code: ClassVar[str] = "artifact-corrupt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """What was put: its key, SHA-256 in hexadecimal, and size in bytes."""
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+def content_key(owner: str, sha256: str) -> str:
+    """The key of content: per owner, since sharing across owners would reveal what others have."""
+    return f"{owner}/{sha256}"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, read in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ArtifactStore:
+    """Files under generated keys; a key's bytes never change once they are in.
+
+    Args:
+        url: ``file:///folder`` or ``memory:///`` (tests; lives as long as this object).
+        incoming: Folder of unfinished files for stores that are not on a local disk.
+    """
+
+    def __init__(self, url: str, *, incoming: Path | None = None) -> None:
+        parts = urlsplit(url)
+        self._root: Path | None = None
+        self._store: LocalStore | MemoryStore
+        if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+            self._root = Path(unquote(parts.path)).resolve()
+            (self._root / _OBJECTS).mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._store = LocalStore(self._root / _OBJECTS)
+        elif parts.scheme == "memory":
+            self._store = MemoryStore()
+        else:
+            message = f"SECATEUR_STORE_URL: '{parts.scheme}://' is not supported; use file:///folder"
+            raise StorageError(message, code="invalid-request", param="SECATEUR_STORE_URL")
+        folder = self._root / _INCOMING if self._root else incoming
+        if folder is None:
+            message = "a store that is not on a local disk needs a folder for incoming files"
+            raise ValueError(message)
+        self._incoming = folder
+        self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sound: dict[str, tuple[int, int, int]] = {}  # key -> the stat that was hashed
+
+    def new_temporary(self) -> Path:
+        """A fresh path for an unfinished file, in the file system of the objects."""
+        return self._incoming / f"{secrets.token_hex(16)}.part"
+
+    def sweep_temporaries(self, *, older_than: float) -> int:
+        """Remove unfinished files that nobody touched for ``older_than`` seconds; how many."""
+        limit = time.time() - older_than
+        stale = [path for path in self._incoming.glob("*.part") if _modified(path) < limit]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    def free_bytes(self) -> int:
+        """Free space where incoming files are written, in bytes."""
+        return shutil.disk_usage(self._incoming).free
+
+    def put_file(self, path: Path, key: str) -> StoredFile:
+        """Store a copy of ``path``; the file itself stays where it is.
+
+        Atomic: a reader sees the whole file or none. Repeating it is harmless.
+
+        Raises:
+            StorageError: The store is not available.
+            OSError: The disk is full.
+        """
+        _check_key(key)
+        digest, size = sha256_of(path), path.stat().st_size
+        if self._root is None:
+            with _translated(), path.open("rb") as file:
+                obstore.put(self._store, key, file)
+        else:
+            self._put_local(path, self._root / _OBJECTS / key)
+        return StoredFile(key=key, sha256=digest, bytes=size)
+
+    def _put_local(self, source: Path, target: Path) -> None:
+        temporary = self.new_temporary()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            shutil.copyfile(source, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise _local_error(error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def adopt_file(self, path: Path, key: str) -> None:
+        """Store ``path``, which :meth:`new_temporary` named, without copying its bytes.
+
+        The temporary name stays usable (a second link), so the caller can adopt it again if the
+        object was deleted in between; the caller removes it in the end.
+        """
+        _check_key(key)
+        if self._root is None:
+            self.put_file(path, key)
+            return
+        target = self._root / _OBJECTS / key
+        second = self.new_temporary()
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.link(path, second)
+            second.replace(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise _local_error(error) from error
+        finally:
+            second.unlink(missing_ok=True)
+
+    def exists(self, key: str) -> bool:
+        """Whether an object is there."""
+        return self._size(key) is not None
+
+    def size(self, key: str) -> int:
+        """Size in bytes.
+
+        Raises:
+            ArtifactGoneError: There is no such object.
+        """
+        size = self._size(key)
+        if size is None:
+            raise _gone()
+        return size
+
+    def _size(self, key: str) -> int | None:
+        _check_key(key)
+        try:
+            with _translated():
+                return int(obstore.head(self._store, key)["size"])
+        except ArtifactGoneError:
+            return None
+
+    def local_path(self, key: str) -> Path | None:
+        """The file behind a key, or None if the store is not on a local disk."""
+        _check_key(key)
+        return None if self._root is None else self._root / _OBJECTS / key
+
+    def open_stream(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes from ``start`` up to ``end`` (exclusive), in chunks.
+
+        Raises:
+            ArtifactGoneError: There is no such object.
+        """
+        stop = self.size(key) if end is None else end
+        for offset in range(start, stop, CHUNK_BYTES):
+            with _translated():
+                chunk = obstore.get_range(
+                    self._store, key, start=offset, end=min(offset + CHUNK_BYTES, stop)
+                )
+            yield bytes(chunk)
+
+    def fetch(self, key: str, target: Path, *, sha256: str) -> None:
+        """Copy an object to ``target`` and check its digest on the way.
+
+        Raises:
+            ArtifactGoneError: There is no such object.
+            ArtifactCorruptError: The bytes differ; ``target`` is removed.
+        """
+        digest = hashlib.sha256()
+        with target.open("wb") as file:
+            for chunk in self.open_stream(key):
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != sha256:
+            target.unlink()
+            raise _corrupt()
+
+    def verify(self, key: str, sha256: str) -> None:
+        """Check an object against its published digest, hashing a local file only when it changed.
+
+        Raises:
+            ArtifactGoneError: There is no such object.
+            ArtifactCorruptError: The bytes differ.
+        """
+        path = self.local_path(key)
+        stamp = None if path is None else _stamp(path)
+        if stamp is not None and self._sound.get(key) == stamp:
+            return
+        digest = hashlib.sha256()
+        for chunk in self.open_stream(key):
+            digest.update(chunk)
+        if digest.hexdigest() != sha256:
+            self._sound.pop(key, None)
+            raise _corrupt()
+        if stamp is not None:
+            self._sound[key] = stamp
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens if it is not there."""
+        _check_key(key)
+        self._sound.pop(key, None)
+        try:
+            with _translated():
+                obstore.delete(self._store, key)
+        except ArtifactGoneError:
+            return
+
+    def ping(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            StorageError: The store cannot be written.
+        """
+        probe = self.new_temporary()
+        try:
+            probe.write_bytes(b"ping")
+        except OSError as error:
+            raise _local_error(error) from error
+        finally:
+            probe.unlink(missing_ok=True)
+        if self._root is not None and not (self._root / _OBJECTS).is_dir():
+            raise _unavailable()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn obstore's exceptions into those of this module; their texts contain paths."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _gone() from error
+    except StoreError as error:
+        raise _unavailable() from error
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key) or ".." in key:
+        message = f"not a key of the artifact store: {key!r}"
+        raise ValueError(message)
+
+
+def _unavailable() -> StorageError:
+    return StorageError("the artifact store is not available; try again later")
+
+
+def _gone() -> ArtifactGoneError:
+    return ArtifactGoneError("the file is no longer kept; run the job again")
+
+
+def _corrupt() -> ArtifactCorruptError:
+    return ArtifactCorruptError("the stored file is damaged and is not handed out")
+
+
+def _local_error(error: OSError) -> OSError | StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return _unavailable()
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # somebody else finished with it
+        return float("inf")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
