@@ -176,4 +176,4 @@ def _delay(attempt: int, retry_after: str | None) -> float:
     if retry_after is not None and retry_after.isdecimal():
         return min(float(retry_after), _MAX_DELAY_SECONDS)
     backoff: float = 0.5 * 2 ** (attempt - 1)
-    return min(backoff, _MAX_DELAY_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+    return min(backoff, _MAX_DELAY_SECONDS) * random.uniform(0.5, 1.0)  # jitter

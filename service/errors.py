@@ -5,20 +5,20 @@
     SecateurError
     +-- InputError
     |   +-- ModelError
-    |   |   +-- AdmissionError            the gate refuses an uploaded model   model-..., validation-...
-    |   +-- DatasetError                  a data set cannot be used            dataset-...
-    |   +-- RequestError                  a request cannot be carried out      invalid-request
-    |       +-- NotFoundError             unknown, or somebody else's          not-found
-    |       +-- ConflictError             the object is in the wrong state     resource-in-use
-    |       |   +-- JobNotFinishedError                                        job-not-finished
-    |       |   +-- JobAlreadyFinishedError                                    job-already-finished
-    |       |   +-- IdempotencyKeyReusedError                                  idempotency-key-reused
-    |       |   +-- IdempotencyKeyInProgressError                              idempotency-key-in-progress
-    |       +-- UnauthenticatedError      no valid key                         unauthenticated
-    |       +-- ForbiddenError            a key without the scope              forbidden
-    |       +-- QuotaExceededError        too many jobs or bytes               quota-exceeded
-    +-- UnavailableError                  the service's own trouble, try again unavailable
-    +-- SandboxUnavailableError           required isolation is missing        sandbox-unavailable
+    |   |   +-- AdmissionError                      model-..., validation-...
+    |   +-- DatasetError                            dataset-...
+    |   +-- RequestError                            invalid-request
+    |       +-- NotFoundError                       not-found
+    |       +-- ConflictError                       resource-in-use
+    |       |   +-- JobNotFinishedError             job-not-finished
+    |       |   +-- JobAlreadyFinishedError         job-already-finished
+    |       |   +-- IdempotencyKeyReusedError       idempotency-key-reused
+    |       |   +-- IdempotencyKeyInProgressError   idempotency-key-in-progress
+    |       +-- UnauthenticatedError                unauthenticated
+    |       +-- ForbiddenError                      forbidden
+    |       +-- QuotaExceededError                  quota-exceeded
+    +-- UnavailableError                            unavailable
+    +-- SandboxUnavailableError                     sandbox-unavailable
 
 Which status a code is answered with is the business of ``service.problems``. Stdlib only: the web
 process, the worker and the sandboxed child all import this module.

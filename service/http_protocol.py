@@ -50,10 +50,12 @@ class DeadlineProtocol(H11Protocol):
         self._body_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock of the first header."""
         super().connection_made(transport)
         self._arm(self.header_seconds)
 
     def data_received(self, data: bytes) -> None:
+        """Move the deadline by what has come."""
         super().data_received(data)
         if self.transport.is_closing():
             self._disarm()
@@ -64,10 +66,12 @@ class DeadlineProtocol(H11Protocol):
             self._body_began = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
         self._disarm()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
+        """Start the clock of the next header."""
         self._body_began = None
         if not self.transport.is_closing():
             self._arm(self.header_seconds)
@@ -76,6 +80,7 @@ class DeadlineProtocol(H11Protocol):
             self._disarm()  # a pipelined request, complete already, is being answered
 
     def shutdown(self) -> None:
+        """Let open event streams end, then do as uvicorn does."""
         stopping = self.app_state.get(STOPPING)
         if stopping is not None:
             stopping.set()

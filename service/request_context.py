@@ -70,9 +70,11 @@ class _Answer:
     async def replace(self, status: int, headers: MutableHeaders | None = None) -> None:
         """Send a problem document instead."""
         self._replaced = True
-        kept = {} if headers is None else {
-            name: headers[name] for name in ("content-range", "allow") if name in headers
-        }
+        kept = (
+            {}
+            if headers is None
+            else {name: headers[name] for name in ("content-range", "allow") if name in headers}
+        )
         document = problem(code_of_status(status), request_id=self._request_id)
         response = response_of(document, status=status, headers=kept)
         self._complete(response.headers)

@@ -25,6 +25,7 @@ from obstore.exceptions import BaseError as StoreError
 from obstore.store import LocalStore, MemoryStore
 
 from graph_analysis.errors import SecateurError
+from service.durable_files import move_durably, sha256_of
 
 CHUNK_BYTES = 1024 * 1024
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}(/[A-Za-z0-9_.-]{1,120}){1,4}")
@@ -56,18 +57,12 @@ class StoredFile:
 
     key: str
     sha256: str
-    bytes: int
+    size: int
 
 
 def content_key(owner: str, sha256: str) -> str:
     """The key of content: per owner, since sharing across owners would reveal what others have."""
     return f"{owner}/{sha256}"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal, read in chunks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class ArtifactStore:
@@ -89,7 +84,9 @@ class ArtifactStore:
         elif parts.scheme == "memory":
             self._store = MemoryStore()
         else:
-            message = f"SECATEUR_STORE_URL: '{parts.scheme}://' is not supported; use file:///folder"
+            message = (
+                f"SECATEUR_STORE_URL: '{parts.scheme}://' is not supported; use file:///folder"
+            )
             raise StorageError(message, code="invalid-request", param="SECATEUR_STORE_URL")
         folder = self._root / _INCOMING if self._root else incoming
         if folder is None:
@@ -131,21 +128,13 @@ class ArtifactStore:
                 obstore.put(self._store, key, file)
         else:
             self._put_local(path, self._root / _OBJECTS / key)
-        return StoredFile(key=key, sha256=digest, bytes=size)
+        return StoredFile(key=key, sha256=digest, size=size)
 
     def _put_local(self, source: Path, target: Path) -> None:
         temporary = self.new_temporary()
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _local(temporary):
             shutil.copyfile(source, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            _sync_folder(target.parent)
-        except OSError as error:
-            raise _local_error(error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+            move_durably(temporary, target)
 
     def adopt_file(self, path: Path, key: str) -> None:
         """Store ``path``, which :meth:`new_temporary` named, without copying its bytes.
@@ -159,17 +148,9 @@ class ArtifactStore:
             return
         target = self._root / _OBJECTS / key
         second = self.new_temporary()
-        try:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _local(second):
             os.link(path, second)
-            second.replace(target)
-            _sync_folder(target.parent)
-        except OSError as error:
-            raise _local_error(error) from error
-        finally:
-            second.unlink(missing_ok=True)
+            move_durably(second, target)
 
     def exists(self, key: str) -> bool:
         """Whether an object is there."""
@@ -268,12 +249,8 @@ class ArtifactStore:
             StorageError: The store cannot be written.
         """
         probe = self.new_temporary()
-        try:
+        with _local(probe):
             probe.write_bytes(b"ping")
-        except OSError as error:
-            raise _local_error(error) from error
-        finally:
-            probe.unlink(missing_ok=True)
         if self._root is not None and not (self._root / _OBJECTS).is_dir():
             raise _unavailable()
 
@@ -287,6 +264,19 @@ def _translated() -> Iterator[None]:
         raise _gone() from error
     except StoreError as error:
         raise _unavailable() from error
+
+
+@contextmanager
+def _local(temporary: Path) -> Iterator[None]:
+    """Remove ``temporary`` in the end; only a full disk stays an OSError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _unavailable() from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _check_key(key: str) -> None:
@@ -307,12 +297,6 @@ def _corrupt() -> ArtifactCorruptError:
     return ArtifactCorruptError("the stored file is damaged and is not handed out")
 
 
-def _local_error(error: OSError) -> OSError | StorageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    return _unavailable()
-
-
 def _modified(path: Path) -> float:
     try:
         return path.stat().st_mtime
@@ -326,11 +310,3 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

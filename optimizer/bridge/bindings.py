@@ -29,11 +29,16 @@ class Bindings:
 
     Attributes:
         inputs: In graph order.
-        relaxes_batch: Whether the file fixes the batch and the second binding changes it.
+        batch: The batch size that the file fixes and the second binding changes, if any.
     """
 
     inputs: tuple[Binding, ...]
-    relaxes_batch: bool
+    batch: int | None
+
+    @property
+    def relaxes_batch(self) -> bool:
+        """Whether the file fixes the batch and the second binding changes it."""
+        return self.batch is not None
 
 
 def choose_bindings(inputs: Sequence[onnx.ValueInfoProto], *, free_batch: bool = True) -> Bindings:
@@ -55,7 +60,7 @@ def choose_bindings(inputs: Sequence[onnx.ValueInfoProto], *, free_batch: bool =
         pairs = [_pair(info.name, axis, dims, sizes, fixed) for axis in range(len(dims))]
         shapes = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
         bindings.append(Binding(name=info.name, shapes=shapes))
-    return Bindings(inputs=tuple(bindings), relaxes_batch=fixed is not None)
+    return Bindings(inputs=tuple(bindings), batch=fixed)
 
 
 def _fixed_batch(inputs: Sequence[onnx.ValueInfoProto]) -> int | None:

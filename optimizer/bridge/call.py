@@ -1,6 +1,6 @@
 """One ONNX node as a translator sees it: attributes, inputs by position, and the graph to write."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -21,15 +21,22 @@ class Call:
         opset: Version of the node's domain that the model imports.
         inputs: One entry per input; ``None`` where an optional input is left out.
         write: Where the torch code goes.
+        initializer: Looks an initializer up by name.
     """
 
     def __init__(
-        self, node: onnx.NodeProto, opset: int, inputs: Sequence[Value | None], writer: Writer
+        self,
+        node: onnx.NodeProto,
+        opset: int,
+        inputs: Sequence[Value | None],
+        writer: Writer,
+        initializer: Callable[[str], Value | None],
     ) -> None:
         self.node = node
         self.opset = opset
         self.inputs = list(inputs)
         self.write = writer
+        self.initializer = initializer
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
 
     @property

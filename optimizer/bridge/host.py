@@ -21,13 +21,6 @@ def shape_of(x: torch.Tensor) -> tuple[int, ...]:
     return tuple(x.shape)
 
 
-def take(values: tuple[Number, ...], index: HostValue) -> HostValue:
-    """Gather along the only axis; a scalar index gives a scalar."""
-    if isinstance(index, tuple):
-        return tuple(values[int(position)] for position in index)
-    return values[int(index)]
-
-
 def cut(values: tuple[Number, ...], start: int, end: int, step: int) -> tuple[Number, ...]:
     """Slice along the only axis; ONNX clamps out-of-range ends as Python does."""
     if step < 0 and end < -len(values):

@@ -34,6 +34,7 @@ class GraphImport:
         writer: The torch graph so far.
         paths: Initializer name to attribute path.
         trainable: Names of the initializers that become parameters.
+        is_done: Whether ``run`` got to its end.
     """
 
     def __init__(self, model: onnx.ModelProto, bindings: Bindings) -> None:
@@ -45,9 +46,10 @@ class GraphImport:
         self._unsupported: list[UnsupportedOperator] = []
         self._initializers = {proto.name: proto for proto in self._graph.initializer}
         self._initializers |= _constants_as_initializers(self._graph.node)
+        self.is_done = False
         self.paths = attribute_paths(self._initializers)
         self.trainable = trainable_initializers(self._graph_for_roles())
-        self.writer = Writer(self.paths)
+        self.writer = Writer(self.paths, relaxes_batch=bindings.relaxes_batch)
 
     def run(self) -> None:
         """Translate everything.
@@ -63,11 +65,26 @@ class GraphImport:
             self._translate(node)
         if self._unsupported:
             raise UnsupportedOperatorsError(_merged(self._unsupported))
-        outputs = tuple(
-            self.writer.node(self.writer.tensor(self._lookup(info.name, "the graph's outputs")))
+        outputs = [
+            self.writer.tensor(self._lookup(info.name, "the graph's outputs"))
             for info in self._graph.output
+        ]
+        if any(self._has_lost_batch(output) for output in outputs):
+            self.writer.fails_at_second = True
+        nodes = tuple(self.writer.node(output) for output in outputs)
+        self.writer.graph.output(nodes[0] if len(nodes) == 1 else nodes)
+        self.is_done = True
+
+    def _has_lost_batch(self, output: Value) -> bool:
+        """Whether an output keeps its shape although the batch has another size."""
+        static = output.static_shape
+        return (
+            self._bindings.relaxes_batch
+            and bool(static)
+            and output.constant is None
+            and static is not None
+            and static[0] == self._bindings.batch
         )
-        self.writer.graph.output(outputs[0] if len(outputs) == 1 else outputs)
 
     def _translate(self, node: onnx.NodeProto) -> None:
         opset = self._opsets.get(node.domain or "ai.onnx", 1)
@@ -77,7 +94,7 @@ class GraphImport:
         if translator is None or self._unsupported:  # keep looking for unsupported ones only
             return
         inputs = [self._lookup(name, f"node '{node.name}'") if name else None for name in node.input]
-        call = Call(node, opset, inputs, self.writer)
+        call = Call(node, opset, inputs, self.writer, self._initializer)
         self.writer.name_next(next((name for name in node.output if name), node.name))
         try:
             results = self._results(call, translator)
@@ -106,13 +123,21 @@ class GraphImport:
     def _lookup(self, name: str, reader: str) -> Value:
         if name in self._values:
             return self._values[name]
-        if name not in self._initializers:
+        found = self._initializer(name)
+        if found is None:
             raise ModelError(
                 f"{reader} reads '{name}', which no input, initializer or earlier node provides; "
                 "check the file with onnx.checker",
                 code="model-invalid-graph",
                 param=name,
             )
+        return found
+
+    def _initializer(self, name: str) -> Value | None:
+        if name in self._values:
+            return self._values[name]
+        if name not in self._initializers:
+            return None
         try:
             tensor = tensor_from_proto(self._initializers[name])
         except TypeError as error:
@@ -133,6 +158,11 @@ class GraphImport:
         rank = len(tensor.shape.dim) if tensor.HasField("shape") else None
         dtype = value.dtype or DTYPES.get(tensor.elem_type)
         return replace(value, dtype=dtype, inferred_rank=value.inferred_rank or rank)
+
+    @property
+    def initializers(self) -> list[onnx.TensorProto]:
+        """All initializers, those that a Constant node holds included."""
+        return list(self._initializers.values())
 
     @cached_property
     def _inferred(self) -> dict[str, onnx.TypeProto.Tensor]:

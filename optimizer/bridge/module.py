@@ -14,6 +14,7 @@ from optimizer.bridge.arrays import array_from_tensor, tensor_from_array, tensor
 from optimizer.bridge.bindings import choose_bindings
 from optimizer.bridge.importer import GraphImport, free_inputs
 from optimizer.bridge.roles import FLOATS
+from optimizer.bridge.trainable_graph import TrainableGraph
 from optimizer.errors import UnsupportedOperatorsError
 
 
@@ -96,12 +97,14 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
     """
     inputs = free_inputs(model.graph)
     bindings = choose_bindings(inputs)
-    graph_import = None
-    with contextlib.suppress(UnsupportedOperatorsError):
-        graph_import = GraphImport(model, bindings)
+    graph_import = GraphImport(model, bindings)
+    if bindings.relaxes_batch:
+        with contextlib.suppress(UnsupportedOperatorsError):  # found again by the second attempt
+            graph_import.run()
+    else:
         graph_import.run()
-    batch_is_free = graph_import is not None and not graph_import.writer.fails_at_second
-    if graph_import is None or (bindings.relaxes_batch and not batch_is_free):
+    batch_is_free = graph_import.is_done and not graph_import.writer.fails_at_second
+    if bindings.relaxes_batch and not batch_is_free:
         graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False))
         graph_import.run()
     return _finished(model, graph_import, batch_is_free=batch_is_free)
@@ -127,3 +130,9 @@ def _finished(
         fixed=fixed,
         batch_is_free=batch_is_free,
     )
+
+
+def _get(module: torch.nn.Module, path: str) -> torch.Tensor:
+    parent, _, leaf = path.rpartition(".")
+    found: torch.Tensor = getattr(module.get_submodule(parent), leaf)
+    return found

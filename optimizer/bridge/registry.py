@@ -18,8 +18,8 @@ from optimizer.bridge.values import Value
 if TYPE_CHECKING:
     from optimizer.bridge.call import Call
 
-Translator: TypeAlias = "Callable[[Call], Value | Sequence[Value]]"
-HostTranslator: TypeAlias = "Callable[[Call], Value | None]"  # None: not on the host after all
+Translator: TypeAlias = Callable[["Call"], Value | Sequence[Value]]
+HostTranslator: TypeAlias = Callable[["Call"], Value | None]  # None: not on the host after all
 
 _device: dict[tuple[str, str], dict[int, Translator]] = {}
 _host: dict[str, HostTranslator] = {}

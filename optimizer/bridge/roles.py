@@ -37,6 +37,7 @@ WEIGHT_SLOTS: Mapping[str, tuple[int, ...]] = {
     "LSTM": (1, 2, 3, 7),
 }
 _ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Sum"})
+_BESIDE = _ELEMENTWISE | {"Concat"}
 _MOVES = frozenset(
     {
         "Identity",
@@ -54,6 +55,7 @@ _MOVES = frozenset(
         "DequantizeLinear",
     }
 )
+_SHAPES = frozenset({"Shape", "Size"})
 _MASKED_OUT = -1e4  # an additive mask holds this or less where nothing may be attended to
 _LOW_MASK = -10.0
 
@@ -62,8 +64,8 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     """Return the names of the float initializers that training may change.
 
     1. It sits in a weight slot of a structural operator (``WEIGHT_SLOTS``), or
-    2. it is an operand of an elementwise operator beside a value that depends on the graph's
-       inputs, has more than one element and is no mask,
+    2. it is an operand of an elementwise operator or a Concat (a class token) beside a value that
+       depends on the graph's inputs, has more than one element and is no mask,
     3. in both cases directly or through data movement, Concat, and arithmetic among constants
        (weight standardisation); scalars on such a way stay constants.
     """
@@ -85,11 +87,13 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
 
 
 def _variable_values(graph: onnx.GraphProto) -> set[str]:
-    """Names of all values that depend on a graph input."""
+    """Names of all values that depend on the numbers (not just the shape) of a graph input."""
     constants = {proto.name for proto in graph.initializer}
     variable = {info.name for info in graph.input} - constants
     for node in graph.node:
-        inputs = set(node.input)
+        if node.op_type in _SHAPES:
+            continue
+        inputs = set(node.input[:1] if node.op_type in _MOVES else node.input)
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):
                 inputs.update(name for inner in body.node for name in inner.input)
@@ -105,7 +109,7 @@ def _weight_operands(
         if node.op_type in WEIGHT_SLOTS and node.domain in ("", "ai.onnx"):
             slots = WEIGHT_SLOTS[node.op_type]
             yield from ((node.input[slot], True) for slot in slots if slot < len(node.input))
-        elif node.op_type in _ELEMENTWISE and variable.intersection(node.input):
+        elif node.op_type in _BESIDE and variable.intersection(node.input):
             yield from ((name, False) for name in node.input)
 
 

@@ -27,14 +27,16 @@ class Writer:
         graph: What has been written so far.
         root: Owns the parameters and buffers that ``graph`` refers to.
         baked: Initializers whose values went into folded constants or into the code.
+        relaxes_batch: Whether the second binding changes a batch size that the file fixes.
         fails_at_second: Whether a call could be probed at the first binding and not at the second:
             the graph does not run at another batch size.
     """
 
-    def __init__(self, paths: Mapping[str, str]) -> None:
+    def __init__(self, paths: Mapping[str, str], *, relaxes_batch: bool = False) -> None:
         self.graph = fx.Graph()
         self.root = torch.nn.Module()
         self.baked: set[str] = set()
+        self.relaxes_batch = relaxes_batch
         self.fails_at_second = False
         self.anchor = constant_of(torch.empty(0))  # its device is where new tensors belong
         self._paths = paths
@@ -136,6 +138,11 @@ class Writer:
         if value.constant is not None:
             return tuple(value.constant.shape)
         return self.emit_host(host.shape_of, self.tensor(value), moves=True)
+
+    def grows(self, value: Value, axis: int) -> bool:
+        """Whether an axis grows with a batch size that the file fixes."""
+        static = value.static_shape if self.relaxes_batch else None
+        return static is not None and static[axis] is None
 
     def tensor(self, value: Value) -> Value:
         """Return ``value`` as a tensor: a host value is put on the device."""

@@ -88,8 +88,8 @@ def problem_of_error(error: SecateurError, *, request_id: str | None = None) -> 
     )
 
 
-def problem_of_job(code: str, detail: str | None, **members: object) -> Problem:
+def problem_of_job(code: str, detail: str | None, *, param: str | None = None) -> Problem:
     """Describe why a job failed: the same document without an HTTP status."""
-    document = problem(code, detail or None, **members)
+    document = problem(code, detail or None, param=param)
     del document["status"]
     return document

@@ -103,7 +103,9 @@ async def on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SecateurError)
     document = problem_of_error(error, request_id=request_id_of(request))
     if document["status"] >= 500:
-        _log.error("request failed", exc_info=error, extra={"action": "request-failed", **_who(request)})
+        _log.error(
+            "request failed", exc_info=error, extra={"action": "request-failed", **_who(request)}
+        )
     retry_after = getattr(error, "retry_after", None)
     headers = None if retry_after is None else {"Retry-After": str(retry_after)}
     return response_of(document, headers=headers)
@@ -154,7 +156,7 @@ async def on_os_error(request: Request, error: Exception) -> Response:
     return response_of(problem(code, request_id=request_id_of(request)))
 
 
-async def on_disconnect(request: Request, error: Exception) -> Response:
+async def on_disconnect(request: Request, _: Exception) -> Response:
     """The client left during the upload: one line in the log, and nobody reads the answer."""
     _log.info("client left", extra={"action": "client-left", **_who(request)})
     return response_of(problem("body-incomplete", request_id=request_id_of(request)))

@@ -1,0 +1,135 @@
+"""One label per position of every tensor axis, and what ties labels together.
+
+An axis is an array of labels, or None when no position of it may go. Initializers are born with
+fresh labels on every axis; ``rules`` tie them to the activations that meet them. A position whose
+label is frozen stays, and the first reason given for it is the one reported.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from graph_analysis.coupling import FIXED, Labels, components
+from graph_analysis.trace_graph import TraceGraph, Vertex
+
+Axis = Labels | None
+Axes = list[Axis]
+
+
+@dataclass(kw_only=True)
+class Labelling:
+    """Labels of all tensors while the rules run over a graph.
+
+    Attributes:
+        graph: The graph that is being labelled.
+        axes: Tensor -> labels of each axis.
+        unzeroable: Initializers that are cut but never set to 0 (variances, divisors).
+        born: (initializer, axis) -> vertices whose output channels it holds.
+        heads: Labels whose units are attention heads.
+    """
+
+    graph: TraceGraph
+    axes: dict[str, Axes] = field(default_factory=dict)
+    unzeroable: set[str] = field(default_factory=set)
+    born: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+    heads: list[Labels] = field(default_factory=list)
+    _count: int = 1
+    _ties: list[tuple[Labels, Labels]] = field(default_factory=list)
+    _frozen: list[tuple[Labels, str]] = field(default_factory=list)
+
+    def of(self, name: str) -> Axes:
+        """Labels of a tensor; an initializer is born on first use, anything unknown is fixed."""
+        if name in self.axes:
+            return self.axes[name]
+        shape = self.graph.shape(name) or ()
+        if name not in self.graph.initializers:
+            return [None] * len(shape)
+        axes: Axes = [self._fresh(length) if length > 1 else None for length in shape]
+        self.axes[name] = axes
+        return axes
+
+    def _fresh(self, length: int) -> Labels:
+        start = self._count
+        self._count += length
+        return np.arange(start, start + length, dtype=np.int64)
+
+    def tie(self, left: Axis, right: Axis, reason: str) -> None:
+        """Positions of two axes go together; against a fixed axis the other stays, for ``reason``."""
+        if left is None or right is None:
+            self.freeze(left if right is None else right, reason)
+            return
+        fixed = (left == FIXED) | (right == FIXED)
+        if fixed.any():
+            self.freeze(left[fixed], reason)
+            self.freeze(right[fixed], reason)
+            left, right = left[~fixed], right[~fixed]
+        self._ties.append((left, right))
+
+    def tie_all(self, labels: Labels) -> None:
+        """Along the last axis of ``labels`` all positions go together."""
+        flat = labels.reshape(-1, labels.shape[-1])
+        for column in range(1, flat.shape[1]):
+            self.tie(flat[:, 0], flat[:, column], "goes together with a position that stays")
+
+    def freeze(self, axis: Axis, reason: str) -> None:
+        """No position of the axis may go."""
+        if axis is not None and axis.size:
+            self._frozen.append((axis[axis != FIXED], reason))
+
+    def freeze_all(self, name: str, reason: str) -> None:
+        """No position of any axis of the tensor may go."""
+        for axis in self.of(name):
+            self.freeze(axis, reason)
+
+    def note_born(self, name: str, axis: int, vertex: Vertex) -> None:
+        """``axis`` of the initializer holds the output channels of ``vertex``."""
+        if name in self.graph.initializers:
+            self.born.setdefault((name, axis), set()).add(vertex.index)
+
+    def settle(self) -> "Classes":
+        """Couple everything; what remains are classes of labels that may go."""
+        root = components(self._count, self._ties)
+        reasons: list[str] = []
+        reason_of = np.full(self._count, -1, np.int64)
+        for number, (labels, reason) in enumerate(self._frozen):
+            reasons.append(reason)
+            roots = np.unique(root[labels])
+            unset = roots[reason_of[roots] < 0]
+            reason_of[unset] = number
+        reason_of[FIXED] = max(reason_of[FIXED], 0) if reasons else -1
+        frozen = reason_of[root] >= 0
+        frozen[FIXED] = True
+        class_of = np.where(frozen, -1, root)
+        head = np.zeros(self._count, bool)
+        for labels in self.heads:
+            head[root[labels]] = True
+        return Classes(
+            class_of=class_of, reason_of=reason_of[root], reasons=tuple(reasons), is_head=head[root]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """The coupled labels: ``class_of`` label -> class (a label), or -1 for what stays."""
+
+    class_of: npt.NDArray[np.int64]
+    reason_of: npt.NDArray[np.int64]
+    reasons: Sequence[str]
+    is_head: npt.NDArray[np.bool_]
+
+    def of(self, axis: Axis) -> npt.NDArray[np.int64] | None:
+        """Class of every position of an axis; None when no position may go."""
+        if axis is None:
+            return None
+        found = self.class_of[axis]
+        return found if (found >= 0).any() else None
+
+    def reason(self, axis: Axis) -> str:
+        """Why the first frozen position of an axis stays."""
+        if axis is None:
+            return "a single position must stay"
+        numbers = self.reason_of[axis]
+        numbers = numbers[numbers >= 0]
+        return self.reasons[numbers[0]] if numbers.size else "a group of one unit must stay"

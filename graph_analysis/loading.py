@@ -1,0 +1,197 @@
+"""Bytes of an ONNX file -> the normalised working copy that every later stage reads.
+
+Done here: local functions inlined, Constant nodes turned into initializers, Identity of an
+initializer resolved, equal 1-D weights that an exporter merged given back their own tensors, unique
+node names. Kept as in the file: opset, IR version, metadata, names and shapes of inputs and outputs.
+"""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import inliner, numpy_helper
+
+from graph_analysis.errors import ModelError
+
+_UNSHARED_OPS = frozenset(
+    {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model ready for analysis; nobody modifies ``model``.
+
+    Attributes:
+        model: The normalised working copy.
+        sha256: Digest of the bytes as they came in.
+        generated_names: Node names that the file did not have.
+    """
+
+    model: onnx.ModelProto
+    sha256: str
+    generated_names: frozenset[str]
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set."""
+        return next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+
+
+def load_model(source: Path | bytes) -> LoadedModel:
+    """Read and normalise a model.
+
+    Raises:
+        ModelError: The file is unreadable, truncated, no ONNX model, or has nothing to run.
+    """
+    data = source if isinstance(source, bytes) else _read(source)
+    digest = hashlib.sha256(data).hexdigest()
+    model = _parse(data)
+    _check(model)
+    if model.functions:
+        model = inliner.inline_local_functions(model, convert_version=True)
+    generated = _name_nodes(model.graph)
+    _resolve_constants(model.graph)
+    _unshare(model.graph)
+    return LoadedModel(model=model, sha256=digest, generated_names=generated)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"cannot read model {str(path)!r}: {error.strerror}; check the path"
+        raise ModelError(message, code="model-unreadable", param=str(path)) from error
+
+
+def _parse(data: bytes) -> onnx.ModelProto:
+    if not data:
+        raise ModelError("the model file is empty; upload an ONNX file", code="model-empty")
+    try:
+        return onnx.load_model_from_string(data)
+    except DecodeError as error:
+        # field 1 (ir_version, varint) starts every file that an ONNX writer made
+        if data[:1] == b"\x08" and data[1:2] < b"\x40":
+            message = "the ONNX file is truncated or damaged; export or upload it again"
+            raise ModelError(message, code="model-truncated") from error
+        message = "the file is not an ONNX model (its bytes are no ONNX protobuf)"
+        raise ModelError(message + "; export the network to ONNX first") from error
+
+
+def _check(model: onnx.ModelProto) -> None:
+    if not model.graph.node:
+        message = "the file holds no ONNX nodes; export the network to ONNX again"
+        raise ModelError(message, code="model-empty" if model.ir_version else "model-not-onnx")
+    if not model.graph.input or not model.graph.output:
+        raise ModelError("the model has no inputs or no outputs", code="model-no-io")
+    if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+        message = "the model names no default opset; export it again"
+        raise ModelError(message, code="model-opset")
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            message = f"weight {tensor.name!r} lies in a separate file; save the model as one file"
+            raise ModelError(message, code="model-external-data", param=tensor.name)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> frozenset[str]:
+    taken = Counter(node.name for node in graph.node)
+    generated = set()
+    for index, node in enumerate(graph.node):
+        if node.name and taken[node.name] == 1:
+            continue
+        name = f"{node.op_type}_{index}"
+        while name in taken:
+            name += "_"
+        taken[name] += 1
+        node.name = name
+        generated.add(name)
+    return frozenset(generated)
+
+
+def _resolve_constants(graph: onnx.GraphProto) -> None:
+    outputs = {value.name for value in graph.output}
+    known = {tensor.name for tensor in graph.initializer}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        for slot, name in enumerate(node.input):
+            if name in renamed:
+                node.input[slot] = renamed[name]
+        tensor = _constant_value(node) if node.output[0] not in outputs else None
+        if tensor is not None:
+            graph.initializer.append(tensor)
+            known.add(tensor.name)
+        elif (
+            node.op_type == "Identity" and node.input[0] in known and node.output[0] not in outputs
+        ):
+            renamed[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    if len(kept) == len(graph.node) or _has_bodies(graph):
+        if _has_bodies(graph):  # a body may capture what was renamed: leave such graphs alone
+            _restore(graph, renamed)
+        return
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _restore(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
+    made = {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in made]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    del renamed
+
+
+def _has_bodies(graph: onnx.GraphProto) -> bool:
+    return any(
+        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for node in graph.node
+        for attribute in node.attribute
+    )
+
+
+def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    attribute = node.attribute[0]
+    if attribute.name == "value":
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(attribute.t)
+        tensor.name = node.output[0]
+        return tensor
+    if attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
+        import numpy as np
+
+        dtype = np.float32 if "float" in attribute.name else np.int64
+        value = onnx.helper.get_attribute_value(attribute)
+        return numpy_helper.from_array(np.asarray(value, dtype), node.output[0])
+    return None
+
+
+def _unshare(graph: onnx.GraphProto) -> None:
+    """Give every 1-D weight in a normalisation or bias slot its own tensor (STACK.md)."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    used: Counter[str] = Counter()
+    for node in graph.node:
+        for slot, name in enumerate(node.input):
+            tensor = tensors.get(name)
+            if tensor is None or len(tensor.dims) != 1 or not _is_unshared_slot(node, slot):
+                continue
+            used[name] += 1
+            if used[name] == 1:
+                continue
+            copy = onnx.TensorProto()
+            copy.CopyFrom(tensor)
+            copy.name = f"{name}__{used[name]}"
+            graph.initializer.append(copy)
+            node.input[slot] = copy.name
+
+
+def _is_unshared_slot(node: onnx.NodeProto, slot: int) -> bool:
+    if node.op_type in _UNSHARED_OPS:
+        return slot > 0
+    return node.op_type in ("Conv", "ConvTranspose", "Gemm") and slot == 2

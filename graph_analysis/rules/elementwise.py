@@ -1,0 +1,60 @@
+"""Operators that work position by position: unary ones pass labels on, others tie their operands."""
+
+from collections.abc import Sequence
+
+from graph_analysis.labels import Axes, Axis, Labelling
+from graph_analysis.trace_graph import Vertex
+
+UNARY = (
+    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp "
+    "Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu "
+    "Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu"
+).split()
+BINARY = (
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub "
+    "Sum Where Xor"
+).split()
+_NOT_ZEROED = {("Div", 1), ("Pow", 0), ("Pow", 1), ("Where", 0), ("Mod", 1)}
+
+
+def unary(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """The first input's labels; further outputs (Dropout's mask) carry the same."""
+    return [list(labelling.of(vertex.inputs[0])) for _ in vertex.outputs]
+
+
+def elementwise(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """Operands broadcast; equal positions go together, a broadcast width of 1 ties nothing."""
+    operands = []
+    for slot, name in enumerate(vertex.inputs):
+        if (vertex.op_type, slot) in _NOT_ZEROED:
+            labelling.unzeroable.add(name)
+        operands.append((labelling.of(name), labelling.graph.shape(name) or ()))
+    fixed = [name for name in vertex.inputs if name in labelling.graph.inputs]
+    what = f"graph input {fixed[0]!r}" if fixed else "a fixed tensor"
+    return [broadcast(labelling, operands, f"{vertex.name!r} combines it with {what}")]
+
+
+def broadcast(
+    labelling: Labelling, operands: Sequence[tuple[Axes, Sequence[int]]], reason: str
+) -> Axes:
+    """Labels of the broadcast of several operands, given as (labels, shape); ties them."""
+    rank = max(len(shape) for _, shape in operands)
+    out: Axes = []
+    for axis in range(rank):
+        meeting: list[tuple[Axis, int]] = []
+        for axes, shape in operands:
+            place = axis - rank + len(shape)
+            if place >= 0:
+                meeting.append((axes[place], shape[place]))
+        length = max(size for _, size in meeting)
+        present = [labels for labels, size in meeting if size == length]
+        if length == 1:
+            out.append(None)
+            continue
+        for labels in present[1:]:
+            labelling.tie(present[0], labels, reason)
+        out.append(None if any(labels is None for labels in present) else present[0])
+    return out
+
+
+RULES = {name: unary for name in UNARY} | {name: elementwise for name in BINARY}

@@ -1,0 +1,114 @@
+"""Operators with statistics over axes: what they average over may not shrink, the rest may."""
+
+import numpy as np
+
+from graph_analysis.labels import Axes, Labelling
+from graph_analysis.trace_graph import Vertex
+
+REDUCTIONS = (
+    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSum ReduceSumSquare ArgMax ArgMin"
+).split()
+
+
+def batch_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """BatchNormalization, InstanceNormalization: everything per channel; statistics are not zeroed."""
+    x = labelling.of(vertex.inputs[0])
+    for slot, name in enumerate(vertex.inputs[1:], 1):
+        labelling.tie(labelling.of(name)[0], x[1], f"{vertex.name!r}: its channels stay")
+        if slot > 2:
+            labelling.unzeroable.add(name)
+    outputs: list[Axes] = [list(x)]
+    outputs += [[x[1]] if len(vertex.inputs) > 3 else [None] for _ in vertex.outputs[1:]]
+    return outputs
+
+
+def layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """LayerNormalization, RMSNormalization: the normalised axes stay, with that reason."""
+    x = list(labelling.of(vertex.inputs[0]))
+    start = vertex.attributes.get("axis", -1) % len(x)
+    reason = f"{vertex.name!r} normalises over it"
+    for axis in x[start:]:
+        labelling.freeze(axis, reason)
+    for name in vertex.inputs[1:]:
+        if name:
+            labelling.freeze_all(name, reason)
+    kept = [*x[:start], *[None] * (len(x) - start)]
+    return [list(kept) for _ in vertex.outputs]
+
+
+def group_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """GroupNormalization: whole norm groups go; scale and bias per group before opset 21."""
+    x = labelling.of(vertex.inputs[0])
+    groups = vertex.attributes["num_groups"]
+    if x[1] is not None:
+        labelling.tie_all(x[1].reshape(groups, -1))
+    for name in vertex.inputs[1:]:
+        axis = labelling.of(name)[0]
+        per_group = (labelling.graph.shape(name) or (0,))[0] == groups
+        channel = x[1]
+        if per_group and channel is not None:
+            channel = channel.reshape(groups, -1)[:, 0]
+        labelling.tie(axis, channel, f"{vertex.name!r}: its channels stay")
+    return [list(x)]
+
+
+def softmax(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """Softmax and its kin: the axis stays; before opset 13 all axes from it on."""
+    x = list(labelling.of(vertex.inputs[0]))
+    old = labelling.graph.opset < 13
+    axis = vertex.attributes.get("axis", 1 if old else -1) % len(x)
+    for place in range(axis, len(x) if old else axis + 1):
+        labelling.freeze(x[place], f"{vertex.name!r} normalises over it")
+        x[place] = None
+    return [x]
+
+
+def lrn(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """LRN: neighbouring channels meet, so channels stay."""
+    x = list(labelling.of(vertex.inputs[0]))
+    labelling.freeze(x[1], f"{vertex.name!r} normalises over it")
+    x[1] = None
+    return [x]
+
+
+def reduction(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """Reductions: what is reduced over stays, other axes pass."""
+    x = list(labelling.of(vertex.inputs[0]))
+    axes = _axes(labelling, vertex, len(x))
+    keep = vertex.attributes.get("keepdims", 1)
+    out: Axes = []
+    for place, labels in enumerate(x):
+        if place in axes:
+            labelling.freeze(labels, f"{vertex.name!r} reduces over it")
+            if keep:
+                out.append(None)
+        else:
+            out.append(labels)
+    return [out]
+
+
+def _axes(labelling: Labelling, vertex: Vertex, rank: int) -> set[int]:
+    if vertex.op_type.startswith("Arg"):
+        return {vertex.attributes.get("axis", 0) % rank}
+    axes = vertex.attributes.get("axes")
+    if axes is None and len(vertex.inputs) > 1 and vertex.inputs[1]:
+        value = labelling.graph.constant(vertex.inputs[1])
+        axes = list(range(rank)) if value is None else np.atleast_1d(value).tolist()
+    if not axes:
+        return set() if vertex.attributes.get("noop_with_empty_axes") else set(range(rank))
+    return {axis % rank for axis in axes}
+
+
+RULES = {
+    "BatchNormalization": batch_norm,
+    "InstanceNormalization": batch_norm,
+    "LayerNormalization": layer_norm,
+    "RMSNormalization": layer_norm,
+    "GroupNormalization": group_norm,
+    "Softmax": softmax,
+    "LogSoftmax": softmax,
+    "Hardmax": softmax,
+    "LRN": lrn,
+    **dict.fromkeys(REDUCTIONS, reduction),
+}

@@ -1,0 +1,75 @@
+"""Runs the rule of every vertex in order; an operator without a rule is a boundary."""
+
+from collections.abc import Callable
+
+import onnx
+
+from graph_analysis.labels import Axes, Labelling
+from graph_analysis.rules import contraction, elementwise, movement, normalisation, spatial
+from graph_analysis.trace_graph import TraceGraph, Vertex
+
+Rule = Callable[[Labelling, Vertex], list[Axes]]
+_RULES: dict[str, Rule] = {
+    **contraction.RULES,
+    **elementwise.RULES,
+    **movement.RULES,
+    **normalisation.RULES,
+    **spatial.RULES,
+}
+
+
+def apply_rules(graph: TraceGraph) -> Labelling:
+    """Label every tensor of the graph.
+
+    1. A vertex that sees no activation and no weight with labels (shape arithmetic) has no labels.
+    2. Outputs of unknown shape, and every input of an operator without a rule, are fixed.
+    3. Tensors that a body (If, Loop, Scan) captures are fixed, and so are graph outputs.
+    """
+    labelling = Labelling(graph=graph)
+    for vertex in graph.vertices:
+        _apply(labelling, vertex)
+    for name in graph.outputs:
+        labelling.freeze_all(name, f"graph output {name!r} keeps its shape")
+    return labelling
+
+
+def _apply(labelling: Labelling, vertex: Vertex) -> None:
+    graph = labelling.graph
+    rule = _RULES.get(vertex.op_type) if vertex.is_standard else None
+    known = all(graph.shape(name) is not None for name in (*vertex.inputs, *vertex.outputs) if name)
+    if rule is None or not known:
+        why = f"no rule for operator {vertex.op_type!r}" if rule is None else "shapes are unknown"
+        _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
+        return
+    for name, axes in zip(vertex.outputs, rule(labelling, vertex), strict=False):
+        shape, free = graph.shape(name), graph.free.get(name, frozenset())
+        if not name or shape is None:
+            continue
+        for axis in free:
+            if axis < len(axes):
+                labelling.freeze(axes[axis], f"axis {axis} of {name!r} has a free length")
+        labelling.axes[name] = [
+            None if axis in free or length <= 1 else labels
+            for axis, (length, labels) in enumerate(zip(shape, axes, strict=True))
+        ]
+
+
+def _boundary(labelling: Labelling, vertex: Vertex, reason: str) -> None:
+    for name in vertex.inputs:
+        if name:
+            labelling.freeze_all(name, reason)
+    for value in vertex.attributes.values():
+        if isinstance(value, onnx.GraphProto):
+            for name in captured(value):
+                labelling.freeze_all(name, f"captured by the body of {vertex.name!r}")
+
+
+def captured(body: onnx.GraphProto) -> set[str]:
+    """Names that a body (or a body inside it) reads; those of its own are harmless extras."""
+    names = {value.name for value in body.output}
+    for node in body.node:
+        names.update(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                names |= captured(attribute.g)
+    return names

@@ -1,0 +1,153 @@
+"""Concrete shapes and shape-like constants of every tensor, with the free axes bound.
+
+Node by node: the onnx package's own shape inference with the known constants as data, and its
+reference evaluator for shape arithmetic. Two bindings tell which axes are free.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from graph_analysis.errors import ModelError
+
+Array = npt.NDArray[Any]
+_SMALL = 4096  # elements; larger integers are data, not shape arithmetic
+
+
+@dataclass(kw_only=True)
+class Shapes:
+    """What is known of every tensor under one binding.
+
+    Attributes:
+        shape: Name -> shape; absent if unknown.
+        dtype: Name -> ONNX element type.
+        constant: Name -> value, for small integer and boolean tensors that are fixed.
+    """
+
+    shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    dtype: dict[str, int] = field(default_factory=dict)
+    constant: dict[str, Array] = field(default_factory=dict)
+
+
+def infer_shapes(
+    model: onnx.ModelProto, *, scale: int, given: Mapping[str, tuple[int, ...]]
+) -> Shapes:
+    """Shapes of all tensors with free axes bound; ``scale`` (1, 2) multiplies the default binding.
+
+    The first axis binds to 1, others to 64 in images (rank 4 and more) and 16 elsewhere, unless
+    ``given`` names a shape for the input; its first axis is scaled too when it is free.
+
+    Raises:
+        ModelError: ``given`` names an unknown input or does not fit it.
+    """
+    shapes = Shapes()
+    names = {tensor.name for tensor in model.graph.initializer}
+    unknown = set(given) - {value.name for value in model.graph.input}
+    if unknown:
+        message = f"no input is called {sorted(unknown)[0]!r}; check --input-shape"
+        raise ModelError(message, code="invalid-request", param=sorted(unknown)[0])
+    for tensor in model.graph.initializer:
+        shapes.shape[tensor.name] = tuple(tensor.dims)
+        shapes.dtype[tensor.name] = tensor.data_type
+        if np.prod(tensor.dims) <= _SMALL:
+            shapes.constant[tensor.name] = numpy_helper.to_array(tensor)
+    for value in model.graph.input:
+        if value.name not in names and value.type.HasField("tensor_type"):
+            shapes.shape[value.name] = _bind(value, scale, given.get(value.name))
+            shapes.dtype[value.name] = value.type.tensor_type.elem_type
+    versions = {o.domain: o.version for o in model.opset_import}
+    for node in model.graph.node:
+        _infer_node(node, shapes, versions, model)
+    return shapes
+
+
+def _bind(
+    value: onnx.ValueInfoProto, scale: int, given: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    dims = value.type.tensor_type.shape.dim
+    if given is not None and len(given) != len(dims):
+        message = f"input {value.name!r} has {len(dims)} axes, --input-shape gives {len(given)}"
+        raise ModelError(message, code="input-shape-required", param=value.name)
+    bound = []
+    for axis, dim in enumerate(dims):
+        if dim.HasField("dim_value") and dim.dim_value > 0:
+            bound.append(dim.dim_value)
+        elif given is not None:
+            bound.append(given[axis] * (scale if axis == 0 else 1))
+        else:
+            bound.append(scale * (1 if axis == 0 else 64 if len(dims) >= 4 else 16))
+    return tuple(bound)
+
+
+def _infer_node(
+    node: onnx.NodeProto, shapes: Shapes, versions: Mapping[str, int], model: onnx.ModelProto
+) -> None:
+    if node.op_type == "Shape" and node.input[0] in shapes.shape:
+        bounds = {a.name: a.i for a in node.attribute}
+        value = np.asarray(shapes.shape[node.input[0]], np.int64)
+        _set_constant(node.output[0], value[bounds.get("start", 0) : bounds.get("end")], shapes)
+        return
+    inputs = [name for name in node.input if name]
+    foldable = inputs and all(name in shapes.constant for name in inputs)
+    if foldable and node.op_type not in ("Dropout", "RandomNormal") and _fold(node, shapes, model):
+        return
+    try:
+        schema = onnx.defs.get_schema(
+            node.op_type, versions.get(node.domain, versions.get("", 1)), node.domain
+        )
+        types = {
+            name: onnx.helper.make_tensor_type_proto(shapes.dtype[name], shapes.shape[name])
+            for name in inputs
+        }
+        data = {
+            name: numpy_helper.from_array(np.ascontiguousarray(shapes.constant[name]), name)
+            for name in inputs
+            if name in shapes.constant
+        }
+        found = onnx.shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=list(model.opset_import)
+        )
+    except Exception:  # noqa: BLE001  native inference raises many types; unknown is an answer
+        return
+    for name, kind in found.items():
+        if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+            continue
+        dims = kind.tensor_type.shape.dim
+        if all(dim.HasField("dim_value") for dim in dims):
+            shapes.shape[name] = tuple(dim.dim_value for dim in dims)
+            shapes.dtype[name] = kind.tensor_type.elem_type
+
+
+def _fold(node: onnx.NodeProto, shapes: Shapes, model: onnx.ModelProto) -> bool:
+    if any(a.type in (onnx.AttributeProto.GRAPH,) for a in node.attribute):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            versions = {o.domain: o.version for o in model.opset_import}
+            results = ReferenceEvaluator(node, opsets=versions).run(
+                None, {name: shapes.constant[name] for name in node.input if name}
+            )
+    except Exception:  # noqa: BLE001  an operator the evaluator lacks is simply not folded
+        return False
+    for name, value in zip(node.output, results, strict=False):
+        value = np.asarray(value)
+        if value.size > 1 << 20:
+            return False
+        if name:
+            _set_constant(name, value, shapes)
+    return True
+
+
+def _set_constant(name: str, value: Array, shapes: Shapes) -> None:
+    shapes.shape[name] = value.shape
+    shapes.dtype[name] = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+    if value.size <= _SMALL:
+        shapes.constant[name] = value

@@ -1,0 +1,20 @@
+"""Tiny ONNX models for tests, by name and at random; shipped, so that users can test with them.
+
+Written with ``onnx.helper`` alone: whatever imports this package needs numpy and onnx.
+"""
+
+from collections.abc import Callable, Mapping
+
+import onnx
+
+from graph_analysis.testing import convolutions, data_movement, joints, norms_and_gates, tokens
+from graph_analysis.testing.builder import BATCH, GraphBuilder
+from graph_analysis.testing.random_networks import random_network
+
+HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
+    case.__name__: case
+    for module in (joints, convolutions, data_movement, norms_and_gates, tokens)
+    for case in module.CASES
+}
+
+__all__ = ["BATCH", "HARD_CASES", "GraphBuilder", "random_network"]

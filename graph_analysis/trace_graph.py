@@ -1,0 +1,122 @@
+"""The ONNX graph as read: vertices (operators), tensors, and who uses what."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import onnx
+
+from graph_analysis.shapes import Array, Shapes
+
+FLOATS = frozenset(
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vertex:
+    """One operator; ``index`` is its place in the working copy's node list."""
+
+    index: int
+    name: str
+    op_type: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the operator belongs to the standard domain."""
+        return self.domain in ("", "ai.onnx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceGraph:
+    """Vertices in topological order, and what is known of the tensors between them."""
+
+    vertices: tuple[Vertex, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    initializers: Mapping[str, onnx.TensorProto]
+    shapes: Shapes
+    free: Mapping[str, frozenset[int]]  # tensor -> axes whose length depends on a free axis
+    opset: int
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[tuple[int, int], ...]]:
+        """Tensor -> (vertex index, slot) of every use."""
+        uses: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for vertex in self.vertices:
+            for slot, name in enumerate(vertex.inputs):
+                if name:
+                    uses[name].append((vertex.index, slot))
+        return {name: tuple(entries) for name, entries in uses.items()}
+
+    @cached_property
+    def producer(self) -> Mapping[str, int]:
+        """Tensor -> index of the vertex that makes it."""
+        return {name: v.index for v in self.vertices for name in v.outputs if name}
+
+    @cached_property
+    def weights(self) -> frozenset[str]:
+        """Initializers, and tensors computed from nothing else."""
+        found = set(self.initializers)
+        for vertex in self.vertices:
+            if vertex.inputs and all(not name or name in found for name in vertex.inputs):
+                found.update(vertex.outputs)
+        return frozenset(found)
+
+    def constant(self, name: str) -> Array | None:
+        """Value of a small tensor that does not depend on the data, under the binding."""
+        return self.shapes.constant.get(name)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Shape under the binding, or None."""
+        return self.shapes.shape.get(name)
+
+    def is_float(self, name: str) -> bool:
+        """Whether the tensor holds floating-point numbers (unknown counts as yes)."""
+        return self.shapes.dtype.get(name, onnx.TensorProto.FLOAT) in FLOATS
+
+
+def trace(model: onnx.ModelProto, first: Shapes, second: Shapes) -> TraceGraph:
+    """Build the graph of a working copy from its shapes under two bindings."""
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    vertices = tuple(
+        Vertex(
+            index=index,
+            name=node.name,
+            op_type=node.op_type,
+            domain=node.domain,
+            inputs=tuple(node.input),
+            outputs=tuple(node.output),
+            attributes={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+        )
+        for index, node in enumerate(model.graph.node)
+    )
+    free = {}
+    for name, shape in first.shape.items():
+        other = second.shape.get(name, ())
+        if len(other) != len(shape):
+            free[name] = frozenset(range(len(shape)))
+        else:
+            free[name] = frozenset(
+                axis for axis, pair in enumerate(zip(shape, other, strict=True)) if len(set(pair)) > 1
+            )
+    return TraceGraph(
+        vertices=vertices,
+        inputs=tuple(v.name for v in model.graph.input if v.name not in initializers),
+        outputs=tuple(value.name for value in model.graph.output),
+        initializers=initializers,
+        shapes=first,
+        free=free,
+        opset=next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
+    )

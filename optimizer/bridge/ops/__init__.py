@@ -1,0 +1,1 @@
+"""Torch code for ONNX operators, one file per family; importing a file registers its operators."""

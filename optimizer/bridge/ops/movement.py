@@ -1,0 +1,335 @@
+"""Data movement: the same numbers in another order or shape."""
+
+import math
+import operator as python_operator
+
+import torch
+
+from optimizer.bridge.arrays import DTYPES
+from optimizer.bridge.call import Call
+from optimizer.bridge.host import HostValue
+from optimizer.bridge.registry import UnsupportedVariant, operator
+from optimizer.bridge.relaxing import differ_only_in_stale_batch, relax_target
+from optimizer.bridge.values import Value
+
+Axes = tuple[int, ...]
+
+
+@operator("Reshape", since=5)
+def reshape(call: Call) -> Value:
+    """Reshape; 0 copies a size unless ``allowzero`` is set, a baked-in batch is made free."""
+    x, target = call.tensor(0), call.numbers(1)
+    copies = not call.attribute("allowzero", 0)
+    if isinstance(target, Value):
+        return call.write.emit(reshape_to, x, target, copies=copies)
+    sizes = tuple(int(size) for size in (target if isinstance(target, tuple) else (target,)))
+    if copies and 0 in sizes:
+        settled = _copied(x, sizes)
+        if settled is None:
+            return call.write.emit(reshape_to, x, sizes, copies=True)
+        sizes = settled
+    first, second = x.shape(0), x.shape(1)
+    if call.write.relaxes_batch and first is not None and second is not None:
+        sizes = relax_target(first, second, sizes)
+    return call.write.emit(torch.reshape, x, sizes)
+
+
+def _copied(x: Value, sizes: Axes) -> Axes | None:
+    """Return the target with zeros replaced by the input's sizes, ``None`` if these are free."""
+    static = x.static_shape
+    if static is None:
+        return None
+    settled = tuple(static[axis] if size == 0 else size for axis, size in enumerate(sizes))
+    if settled.count(None) == 1 and -1 not in settled:
+        return tuple(-1 if size is None else size for size in settled)
+    return None if None in settled else tuple(size for size in settled if size is not None)
+
+
+def reshape_to(x: torch.Tensor, target: HostValue, *, copies: bool) -> torch.Tensor:
+    """Reshape to sizes that are only known now."""
+    sizes = target if isinstance(target, tuple) else (target,)
+    if copies and 0 in sizes:
+        sizes = tuple(x.shape[axis] if size == 0 else size for axis, size in enumerate(sizes))
+    return x.reshape(sizes)  # type: ignore[arg-type]
+
+
+@operator("Flatten")
+def flatten(call: Call) -> Value:
+    """To a matrix: the axes before ``axis`` become rows."""
+    axis = call.attribute("axis", 1)
+    if axis == 1 and (call.value(0).rank or 0) >= 2:
+        return call.write.emit(torch.flatten, call.tensor(0), 1)
+    return call.write.emit(to_matrix, call.tensor(0), axis)
+
+
+def to_matrix(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """Flatten to two axes."""
+    axis = axis + x.dim() if axis < 0 else axis
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+
+
+@operator("Transpose")
+def transpose(call: Call) -> Value:
+    """Permute the axes; without ``perm`` reverse them."""
+    order = call.attribute("perm") or range(call.rank(0) - 1, -1, -1)
+    return call.write.emit(torch.permute, call.tensor(0), tuple(order))
+
+
+def _axes(call: Call) -> Axes | None:
+    if call.has(1):
+        return call.fixed_list(1)
+    axes = call.attribute("axes")
+    return None if axes is None else tuple(axes)
+
+
+@operator("Squeeze")
+def squeeze(call: Call) -> Value:
+    """Drop axes of size 1."""
+    axes = _axes(call)
+    if axes is None:
+        return call.write.emit(torch.squeeze, call.tensor(0))
+    return call.write.emit(torch.squeeze, call.tensor(0), axes)
+
+
+@operator("Unsqueeze")
+def unsqueeze(call: Call) -> Value:
+    """Insert axes of size 1; positions count in the result."""
+    axes = _axes(call) or ()
+    if any(axis < 0 for axis in axes) and len(axes) > 1:
+        rank = call.rank(0) + len(axes)
+        axes = tuple(axis % rank for axis in axes)
+    value = call.tensor(0)
+    for axis in sorted(axes):
+        value = call.write.emit(torch.unsqueeze, value, axis)
+    return value
+
+
+@operator("Expand")
+def expand(call: Call) -> Value:
+    """Broadcast with a shape, in both directions."""
+    x, target = call.tensor(0), call.numbers(1)
+    static = x.static_shape
+    if not isinstance(target, Value) and static is not None and None not in static:
+        sizes = target if isinstance(target, tuple) else (target,)
+        known = tuple(size for size in static if size is not None)
+        return call.write.emit(torch.broadcast_to, x, tuple(torch.broadcast_shapes(known, sizes)))
+    return call.write.emit(expand_with, x, target)
+
+
+def expand_with(x: torch.Tensor, target: HostValue) -> torch.Tensor:
+    """Broadcast with sizes, where either may be 1."""
+    sizes = target if isinstance(target, tuple) else (target,)
+    return x.expand(torch.broadcast_shapes(x.shape, sizes))  # type: ignore[arg-type]
+
+
+@operator("Concat")
+def concat(call: Call) -> Value:
+    """Join along an axis; a constant with a baked-in batch of 1 is expanded first."""
+    tensors, axis = call.tensors(), call.attribute("axis", 1)
+    if call.write.relaxes_batch:
+        shapes = [shape for tensor in tensors if (shape := tensor.shape(1)) is not None]
+        rank = len(shapes[0]) if shapes else 0
+        off_axis = {shape[: axis % rank] + shape[axis % rank + 1 :] for shape in shapes if rank}
+        if len(off_axis) > 1 and differ_only_in_stale_batch(shapes, axis % rank):
+            return call.write.emit(concat_expanded, tensors, axis)
+    return call.write.emit(torch.cat, tensors, axis)
+
+
+def concat_expanded(tensors: list[torch.Tensor], axis: int) -> torch.Tensor:
+    """Join along an axis after expanding the other axes where they have size 1."""
+    axis = axis % tensors[0].dim()
+    common = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    expanded = [
+        tensor.expand(*common[:axis], tensor.shape[axis], *common[axis + 1 :]) for tensor in tensors
+    ]
+    return torch.cat(expanded, axis)
+
+
+@operator("Split")
+def split(call: Call) -> list[Value]:
+    """Cut along an axis into given sizes, or into equal parts of which the last may be smaller."""
+    axis, count = call.attribute("axis", 0), len(call.node.output)
+    sizes = call.fixed_list(1) if call.has(1) else tuple(call.attribute("split", ()))
+    if not sizes:
+        return call.write.emit_many(count, split_equally, call.tensor(0), count, axis)
+    return call.write.emit_many(count, split_sizes, call.tensor(0), sizes, axis)
+
+
+def split_sizes(x: torch.Tensor, sizes: Axes, axis: int) -> tuple[torch.Tensor, ...]:
+    """Cut along ``axis`` into ``sizes``."""
+    return x.split(sizes, axis)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def split_equally(x: torch.Tensor, count: int, axis: int) -> tuple[torch.Tensor, ...]:
+    """Cut along ``axis`` into ``count`` parts of ``ceil(size / count)``."""
+    part = -(-x.shape[axis] // count)
+    return x.split(part, axis)  # type: ignore[no-untyped-call, no-any-return]
+
+
+@operator("Slice")
+def slice_attributes(call: Call) -> Value:
+    """Version 1: everything is an attribute."""
+    starts, ends = call.attribute("starts"), call.attribute("ends")
+    axes = call.attribute("axes") or range(len(starts))
+    return _sliced(call, tuple(starts), tuple(ends), tuple(axes), (1,) * len(starts))
+
+
+@operator("Slice", since=10)
+def slice_inputs(call: Call) -> Value:
+    """From version 10: everything is an input."""
+    starts, ends = call.numbers(1), call.numbers(2)
+    length = call.value(1).shape()
+    if length is None:
+        raise UnsupportedVariant("has a number of slices that is not known")
+    (count,) = length or (1,)
+    axes = call.fixed_list(3) if call.has(3) else tuple(range(count))
+    steps = call.fixed_list(4) if call.has(4) else (1,) * count
+    return _sliced(call, starts, ends, axes, steps)
+
+
+def _sliced(
+    call: Call, starts: Value | HostValue, ends: Value | HostValue, axes: Axes, steps: Axes
+) -> Value:
+    x = call.tensor(0)
+    free = isinstance(starts, Value) or isinstance(ends, Value)
+    if free or min(steps) < 0 or (min(axes) < 0 and x.rank is None):
+        return call.write.emit(slice_axes, x, starts, ends, axes, steps)
+    axes = tuple(axis % x.rank if axis < 0 and x.rank else axis for axis in axes)
+    ranges = [slice(None)] * (max(axes) + 1)
+    assert isinstance(starts, tuple)
+    assert isinstance(ends, tuple)
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if call.write.grows(x, axis) and _is_baked(x, axis, int(start), int(end)):
+            continue
+        ranges[axis] = slice(int(start), int(end), step)
+    return call.write.emit(python_operator.getitem, x, tuple(ranges))
+
+
+def _is_baked(x: Value, axis: int, start: int, end: int) -> bool:
+    """Whether a slice along the batch just names all samples of the file's batch size."""
+    sizes = x.shape()
+    return start == 0 and sizes is not None and end == sizes[axis]
+
+
+def slice_axes(
+    x: torch.Tensor, starts: HostValue, ends: HostValue, axes: Axes, steps: Axes
+) -> torch.Tensor:
+    """Slice along ``axes``; a negative step walks backwards."""
+    starts = starts if isinstance(starts, tuple) else (starts,)
+    ends = ends if isinstance(ends, tuple) else (ends,)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = x.shape[axis]
+        positions = range(size)[_range(int(start), int(end), step, size)]
+        if step == 1:
+            x = x.narrow(axis, positions.start if len(positions) else 0, len(positions))
+        else:
+            index = torch.arange(len(positions), device=x.device) * step + positions.start
+            x = x.index_select(axis, index)
+    return x
+
+
+def _range(start: int, end: int, step: int, size: int) -> slice:
+    """Return ONNX's slice as Python's: walking backwards, an end before the first is "all"."""
+    if step < 0 and end < -size:
+        return slice(start, None, step)
+    return slice(start, end, step)
+
+
+@operator("Tile", since=6)
+def tile(call: Call) -> Value:
+    """Repeat along every axis."""
+    return call.write.emit(tile_by, call.tensor(0), call.numbers(1))
+
+
+def tile_by(x: torch.Tensor, repeats: HostValue) -> torch.Tensor:
+    """Repeat ``x`` along its axes."""
+    return torch.tile(x, repeats if isinstance(repeats, tuple) else (repeats,))  # type: ignore[arg-type]
+
+
+@operator("Shape")
+def shape(call: Call) -> Value:
+    """Sizes, from ``start`` up to ``end``."""
+    start, end = call.attribute("start", 0), call.attribute("end")
+    sizes = call.write.shape(call.value(0))
+    if start == 0 and end is None:
+        return call.settle(sizes)
+    return call.settle(call.write.emit_host(sizes_between, sizes, start, end, moves=True))
+
+
+def sizes_between(sizes: Axes, start: int, end: int | None) -> Axes:
+    """Return a part of the sizes; both ends are clamped."""
+    return sizes[start:end]
+
+
+@operator("Size")
+def size(call: Call) -> Value:
+    """Number of elements."""
+    return call.settle(call.write.emit_host(math.prod, call.write.shape(call.value(0))))
+
+
+@operator("Cast")
+def cast(call: Call) -> Value:
+    """Convert to another element type."""
+    wanted = DTYPES.get(call.attribute("to"))
+    if wanted is None:
+        raise UnsupportedVariant("to a type that torch cannot hold")
+    return _cast(call, wanted)
+
+
+@operator("CastLike")
+def cast_like(call: Call) -> Value:
+    """Convert to the element type of another tensor."""
+    return _cast(call, call.dtype(1))
+
+
+def _cast(call: Call, wanted: torch.dtype) -> Value:
+    if call.value(0).dtype == wanted:
+        return call.value(0)
+    return call.write.emit(converted, call.tensor(0), wanted)
+
+
+def converted(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return ``x`` as ``dtype``."""
+    return x.to(dtype)
+
+
+@operator("DepthToSpace")
+def depth_to_space(call: Call) -> Value:
+    """Move blocks of channels into space."""
+    block, mode = call.attribute("blocksize"), call.attribute("mode", "DCR")
+    return call.write.emit(blocks_to_space, call.tensor(0), block, mode)
+
+
+@operator("SpaceToDepth")
+def space_to_depth(call: Call) -> Value:
+    """Move blocks of space into channels."""
+    return call.write.emit(blocks_to_depth, call.tensor(0), call.attribute("blocksize"))
+
+
+def blocks_to_space(x: torch.Tensor, block: int, mode: str) -> torch.Tensor:
+    """Move blocks of channels into space; the block is the outer (DCR) or inner (CRD) factor."""
+    batch, channels, height, width = x.shape
+    depth = channels // block**2
+    if mode == "CRD":
+        parts = x.reshape(batch, depth, block, block, height, width)
+        ordered = parts.permute(0, 1, 4, 2, 5, 3)
+    else:
+        parts = x.reshape(batch, block, block, depth, height, width)
+        ordered = parts.permute(0, 3, 4, 1, 5, 2)
+    return ordered.reshape(batch, depth, height * block, width * block)
+
+
+def blocks_to_depth(x: torch.Tensor, block: int) -> torch.Tensor:
+    """Move blocks of space into channels, the block as outer factor."""
+    batch, channels, height, width = x.shape
+    parts = x.reshape(batch, channels, height // block, block, width // block, block)
+    ordered = parts.permute(0, 3, 5, 1, 2, 4)
+    return ordered.reshape(batch, channels * block**2, height // block, width // block)
+
+
+@operator("Trilu")
+def triangle(call: Call) -> Value:
+    """Upper or lower triangle, the rest zero."""
+    diagonal = call.fixed_list(1)[0] if call.has(1) else 0
+    function = torch.triu if call.attribute("upper", 1) else torch.tril
+    return call.write.emit(function, call.tensor(0), diagonal)

@@ -1,0 +1,175 @@
+"""Reductions over axes that are an attribute in old versions and an input in new ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from optimizer.bridge.call import Call
+from optimizer.bridge.registry import operator
+from optimizer.bridge.values import Value
+
+
+def _axes(call: Call) -> tuple[int, ...] | None:
+    """Return the axes to reduce, ``None`` for "do nothing"."""
+    axes = call.attribute("axes")
+    if call.has(1):
+        axes = call.fixed_list(1)
+    if axes:
+        return tuple(axes)
+    return None if call.attribute("noop_with_empty_axes", 0) else tuple(range(call.rank(0)))
+
+
+def _reduce(call: Call) -> Value:
+    function = _REDUCTIONS[call.node.op_type]
+    axes = _axes(call)
+    if axes is None:
+        return call.write.emit(_OF_ONE_ELEMENT.get(call.node.op_type, torch.clone), call.tensor(0))
+    keep = bool(call.attribute("keepdims", 1))
+    return call.write.emit(function, call.tensor(0), axes, keepdim=keep)
+
+
+def summed(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Sum that keeps the element type; torch widens integers."""
+    return torch.sum(x, axes, keepdim=keepdim, dtype=x.dtype)
+
+
+def square_sum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Sum of squares."""
+    return summed(x * x, axes, keepdim=keepdim)
+
+
+def absolute_sum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Sum of absolute values."""
+    return summed(torch.abs(x), axes, keepdim=keepdim)
+
+
+def euclidean(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Euclidean norm."""
+    if not x.is_floating_point():
+        return torch.sqrt(square_sum(x, axes, keepdim=keepdim).double()).to(x.dtype)
+    return torch.linalg.vector_norm(x, 2, axes, keepdim=keepdim)
+
+
+def logarithm_of_sum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Logarithm of the sum."""
+    return torch.log(summed(x, axes, keepdim=keepdim))
+
+
+def mean(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Mean; of integers truncated."""
+    if x.is_floating_point():
+        return torch.mean(x, axes, keepdim=keepdim)
+    return torch.mean(x.double(), axes, keepdim=keepdim).to(x.dtype)
+
+
+def product(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Product; torch takes one axis at a time."""
+    for axis in sorted((axis % max(x.dim(), 1) for axis in axes), reverse=True):
+        x = torch.prod(x, axis, keepdim=keepdim, dtype=x.dtype)
+    return x
+
+
+def maximum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Largest element; of booleans whether any is set."""
+    if x.dtype == torch.bool:
+        return torch.amax(x.to(torch.uint8), axes, keepdim=keepdim).bool()
+    return torch.amax(x, axes, keepdim=keepdim)
+
+
+def minimum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
+    """Smallest element; of booleans whether all are set."""
+    if x.dtype == torch.bool:
+        return torch.amin(x.to(torch.uint8), axes, keepdim=keepdim).bool()
+    return torch.amin(x, axes, keepdim=keepdim)
+
+
+_REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "ReduceMean": mean,
+    "ReduceSum": summed,
+    "ReduceMax": maximum,
+    "ReduceMin": minimum,
+    "ReduceProd": product,
+    "ReduceL1": absolute_sum,
+    "ReduceL2": euclidean,
+    "ReduceLogSum": logarithm_of_sum,
+    "ReduceLogSumExp": torch.logsumexp,
+    "ReduceSumSquare": square_sum,
+}
+_OF_ONE_ELEMENT: dict[str, Callable[..., Any]] = {
+    "ReduceL1": torch.abs,
+    "ReduceL2": torch.abs,
+    "ReduceLogSum": torch.log,
+    "ReduceSumSquare": torch.square,
+}
+
+for _op_type in _REDUCTIONS:
+    operator(_op_type)(_reduce)
+
+
+@operator("ArgMax", "ArgMin")
+def arg_extreme(call: Call) -> Value:
+    """Position of the largest or smallest element along one axis."""
+    axis, keep = call.attribute("axis", 0), bool(call.attribute("keepdims", 1))
+    last = bool(call.attribute("select_last_index", 0))
+    largest = call.node.op_type == "ArgMax"
+    return call.write.emit(
+        position_of_extreme, call.tensor(0), axis, keepdim=keep, largest=largest, last=last
+    )
+
+
+def position_of_extreme(
+    x: torch.Tensor, axis: int, *, keepdim: bool, largest: bool, last: bool
+) -> torch.Tensor:
+    """Return where the extreme is along ``axis``, the first or the last of equal ones."""
+    function = torch.argmax if largest else torch.argmin
+    if not last:
+        return function(x, axis, keepdim=keepdim)
+    return x.shape[axis] - 1 - function(torch.flip(x, (axis,)), axis, keepdim=keepdim)
+
+
+@operator("CumSum")
+def cumulative_sum(call: Call) -> Value:
+    """Running sum along an axis, optionally without the element itself or from the end."""
+    (axis,) = call.fixed_list(1)
+    exclusive, backwards = bool(call.attribute("exclusive", 0)), bool(call.attribute("reverse", 0))
+    return call.write.emit(
+        running_sum, call.tensor(0), axis, exclusive=exclusive, backwards=backwards
+    )
+
+
+def running_sum(
+    x: torch.Tensor, axis: int, *, exclusive: bool, backwards: bool
+) -> torch.Tensor:
+    """Return running sums along ``axis``."""
+    turned = torch.flip(x, (axis,)) if backwards else x
+    sums = torch.cumsum(turned, axis, dtype=x.dtype)
+    if exclusive:
+        sums = sums - turned
+    return torch.flip(sums, (axis,)) if backwards else sums
+
+
+@operator("TopK")
+def top_k_attribute(call: Call) -> list[Value]:
+    """Version 1: ``k`` is an attribute."""
+    return call.write.emit_many(
+        2, largest_elements, call.tensor(0), call.attribute("k"), call.attribute("axis", -1)
+    )
+
+
+@operator("TopK", since=10)
+def top_k(call: Call) -> list[Value]:
+    """The ``k`` largest or smallest elements along an axis, and where they are."""
+    k, axis = call.numbers(1), call.attribute("axis", -1)
+    largest = bool(call.attribute("largest", 1))
+    return call.write.emit_many(2, largest_elements, call.tensor(0), k, axis, largest=largest)
+
+
+def largest_elements(
+    x: torch.Tensor, k: Any, axis: int, *, largest: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return values and positions, sorted; of equal ones the first wins, as ONNX has it."""
+    (count,) = k if isinstance(k, tuple) else (k,)
+    order = torch.argsort(x, axis, descending=largest, stable=True)
+    chosen = order.narrow(axis, 0, count)
+    return torch.gather(x, axis, chosen), chosen

@@ -1,0 +1,167 @@
+"""Resize and Upsample: torch's interpolation where it means the same, else axis by axis."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from optimizer.bridge.call import Call
+from optimizer.bridge.host import HostValue
+from optimizer.bridge.ops.interpolation import interpolate_axis
+from optimizer.bridge.registry import UnsupportedVariant, operator
+from optimizer.bridge.values import Value
+
+_TORCH_LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to resize, in ONNX's words; plain values, so that it can stand in generated code."""
+
+    mode: str
+    coordinates: str
+    rounding: str
+    cubic: float
+    exclude_outside: bool
+    policy: str
+    axes: tuple[int, ...] | None
+
+
+@operator("Upsample")
+def upsample(call: Call) -> Value:
+    """Versions 7 and 9: scales only, the asymmetric coordinates."""
+    scales = call.numbers(1) if call.has(1) else tuple(call.attribute("scales", ()))
+    return _resize(call, _plan(call, coordinates="asymmetric", rounding="floor"), scales, None)
+
+
+@operator("Resize")
+def resize_10(call: Call) -> Value:
+    """Version 10: as Upsample."""
+    plan = _plan(call, coordinates="asymmetric", rounding="floor")
+    return _resize(call, plan, call.numbers(1), None)
+
+
+@operator("Resize", since=11)
+def resize(call: Call) -> Value:
+    """From version 11: scales or sizes, coordinate and rounding modes."""
+    coordinates = call.attribute("coordinate_transformation_mode", "half_pixel")
+    plan = _plan(
+        call, coordinates=coordinates, rounding=call.attribute("nearest_mode", "round_prefer_floor")
+    )
+    if coordinates == "tf_crop_and_resize":
+        raise UnsupportedVariant("with tf_crop_and_resize coordinates is not covered")
+    scales = call.numbers(2) if _is_given(call, 2) else None
+    return _resize(call, plan, scales, call.numbers(3) if _is_given(call, 3) else None)
+
+
+def _is_given(call: Call, position: int) -> bool:
+    return call.has(position) and call.value(position).shape() != (0,)
+
+
+def _plan(call: Call, *, coordinates: str, rounding: str) -> Plan:
+    axes = call.attribute("axes")
+    return Plan(
+        mode=call.attribute("mode", "nearest"),
+        coordinates=coordinates,
+        rounding=rounding,
+        cubic=call.attribute("cubic_coeff_a", -0.75),
+        exclude_outside=bool(call.attribute("exclude_outside", 0)),
+        policy=call.attribute("keep_aspect_ratio_policy", "stretch"),
+        axes=None if axes is None else tuple(axes),
+    )
+
+
+def _resize(
+    call: Call, plan: Plan, scales: Value | HostValue | None, sizes: Value | HostValue | None
+) -> Value:
+    x = call.tensor(0)
+    antialias = bool(call.attribute("antialias", 0))
+    fast = _torch_mode(plan, x.rank)
+    if fast is None and antialias:
+        raise UnsupportedVariant("with antialias is only covered for linear half_pixel images")
+    if fast is not None and not isinstance(scales, Value) and not isinstance(sizes, Value):
+        settled = _spatial(scales, sizes, x)
+        if settled is not None:
+            size, factor = settled
+            mode, align = fast
+            return call.write.emit(
+                F.interpolate, x, size, factor, mode, align, False, antialias  # noqa: FBT003
+            )
+    if antialias:
+        raise UnsupportedVariant("with antialias and free sizes is not covered")
+    settings = tuple(vars(plan).items())
+    return call.write.emit(resize_axes, x, scales, sizes, settings)
+
+
+def _torch_mode(plan: Plan, rank: int | None) -> tuple[str, bool | None] | None:
+    """Return mode and align_corners of ``F.interpolate`` if it computes the same."""
+    if rank not in _TORCH_LINEAR or plan.axes is not None or plan.policy != "stretch":
+        return None
+    if plan.mode == "nearest":
+        same = plan.coordinates == "asymmetric" and plan.rounding == "floor"
+        return ("nearest", None) if same else None
+    half_pixel = plan.coordinates in {"half_pixel", "pytorch_half_pixel"}
+    if plan.mode == "linear" and (half_pixel or plan.coordinates == "align_corners"):
+        return _TORCH_LINEAR[rank], not half_pixel
+    return None
+
+
+def _spatial(
+    scales: HostValue | None, sizes: HostValue | None, x: Value
+) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None] | None:
+    """Return size and factor of the spatial axes, ``None`` if batch or channels change as well."""
+    if isinstance(sizes, tuple):
+        static = x.static_shape
+        leading = x.shape(0)
+        if static is None or leading is None or tuple(sizes[:2]) != leading[:2]:
+            return None
+        return tuple(int(size) for size in sizes[2:]), None
+    if not isinstance(scales, tuple) or tuple(scales[:2]) != (1, 1):
+        return None
+    return None, tuple(float(scale) for scale in scales[2:])
+
+
+def resize_axes(
+    x: torch.Tensor,
+    scales: HostValue | None,
+    sizes: HostValue | None,
+    settings: tuple[tuple[str, object], ...],
+) -> torch.Tensor:
+    """Resize one axis after the other; linear and cubic interpolation are separable."""
+    plan = Plan(**dict(settings))  # type: ignore[arg-type]
+    axes = plan.axes if plan.axes is not None else tuple(range(x.dim()))
+    axes = tuple(axis % x.dim() for axis in axes)
+    inputs = tuple(x.shape[axis] for axis in axes)
+    factors, outputs = _target(plan, inputs, scales, sizes)
+    for axis, factor, output in zip(axes, factors, outputs, strict=True):
+        if output != x.shape[axis] or factor != 1:
+            x = interpolate_axis(
+                x,
+                axis,
+                output,
+                factor,
+                mode=plan.mode,
+                coordinates=plan.coordinates,
+                rounding=plan.rounding,
+                cubic=plan.cubic,
+                exclude_outside=plan.exclude_outside,
+            )
+    return x
+
+
+def _target(
+    plan: Plan, inputs: tuple[int, ...], scales: HostValue | None, sizes: HostValue | None
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Return scale and output size per axis."""
+    if sizes is None:
+        assert isinstance(scales, tuple)
+        factors = tuple(float(scale) for scale in scales)
+        outputs = zip(inputs, factors, strict=True)
+        return factors, tuple(math.floor(size * factor) for size, factor in outputs)
+    assert isinstance(sizes, tuple)
+    ratios = [size / before for size, before in zip(sizes, inputs, strict=True)]
+    if plan.policy == "stretch":
+        return tuple(ratios), tuple(int(size) for size in sizes)
+    ratio = min(ratios) if plan.policy == "not_larger" else max(ratios)
+    return (ratio,) * len(inputs), tuple(math.floor(size * ratio + 0.5) for size in inputs)

@@ -1,0 +1,50 @@
+"""The README names what exists: every command, the two commands of the Makefile, real paths."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+
+
+def command_names() -> list[str]:
+    from service import cli
+
+    group = get_command(cli.app) if isinstance(cli.app, typer.Typer) else cli.app
+    return sorted(group.list_commands(None))
+
+
+def test_readme_names_every_command() -> None:
+    missing = [name for name in command_names() if not re.search(rf"`(secateur )?{name}\b", README)]
+    assert missing == []
+
+
+def test_readme_starts_with_the_two_commands() -> None:
+    assert README.index("make demo") < README.index("make test") < README.index("secateur serve")
+
+
+def test_readme_shows_the_three_calls() -> None:
+    calls = re.findall(r"^curl .*$", README, flags=re.MULTILINE)
+    assert len(calls) == 3
+    assert "-F model=@" in calls[0]
+    assert "-F dataset=" in calls[0]
+    assert calls[2].endswith("/model")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_folders_that_documents_name_exist(document: str) -> None:
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*/)`", (ROOT / document).read_text()))
+    assert [path for path in named if path != "demo-output/" and not (ROOT / path).is_dir()] == []
+
+
+def test_every_make_target_explains_itself() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
+    assert phony is not None
+    for target in phony.group(1).split():
+        assert re.search(rf"^{target}:.*## ", makefile, flags=re.MULTILINE), target
