@@ -15,10 +15,10 @@ import torch
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch.nn import functional
 
+from service.demo import MODEL_PATH
 from service.demo.digits import digits
 from service.demo.network import DigitsNet
 
-MODEL_PATH = Path(__file__).with_name("digits_net.onnx")
 _EPOCHS, _BATCH_SIZE, _PEAK_LR, _SEED = 40, 64, 4e-3, 7
 
 

@@ -129,7 +129,7 @@ def transpose_to_size(
     for axis, size in enumerate(sizes):
         reach = (weight.shape[2 + axis] - 1) * dilation[axis] + 1
         total = stride[axis] * (x.shape[2 + axis] - 1) + extra[axis] + reach - size
-        half = total // 2 if same != "lower" else total - total // 2
+        half = total // 2 if same == "upper" or not same else total - total // 2
         begin.append(half)
         end.append(total - half)
     crop = torch_padding(tuple(begin), tuple(end))

@@ -1,7 +1,6 @@
 """Data movement: the same numbers in another order or shape."""
 
 import math
-import operator as python_operator
 
 import torch
 
@@ -75,9 +74,10 @@ def transpose(call: Call) -> Value:
     return call.write.emit(torch.permute, call.tensor(0), tuple(order))
 
 
-def _axes(call: Call) -> Axes | None:
+def _axes(call: Call) -> Value | Axes | None:
     if call.has(1):
-        return call.fixed_list(1)
+        found = call.numbers(1)
+        return found if isinstance(found, Value) else call.fixed_list(1)
     axes = call.attribute("axes")
     return None if axes is None else tuple(axes)
 
@@ -88,13 +88,20 @@ def squeeze(call: Call) -> Value:
     axes = _axes(call)
     if axes is None:
         return call.write.emit(torch.squeeze, call.tensor(0))
-    return call.write.emit(torch.squeeze, call.tensor(0), axes)
+    return call.write.emit(squeeze_axes if isinstance(axes, Value) else torch.squeeze, call.tensor(0), axes)
+
+
+def squeeze_axes(x: torch.Tensor, axes: HostValue) -> torch.Tensor:
+    """Drop axes that are only known now."""
+    return torch.squeeze(x, axes if isinstance(axes, tuple) else (axes,))  # type: ignore[arg-type]
 
 
 @operator("Unsqueeze")
 def unsqueeze(call: Call) -> Value:
     """Insert axes of size 1; positions count in the result."""
     axes = _axes(call) or ()
+    if isinstance(axes, Value):
+        return call.write.emit(unsqueeze_axes, call.tensor(0), axes)
     if any(axis < 0 for axis in axes) and len(axes) > 1:
         rank = call.rank(0) + len(axes)
         axes = tuple(axis % rank for axis in axes)
@@ -102,6 +109,15 @@ def unsqueeze(call: Call) -> Value:
     for axis in sorted(axes):
         value = call.write.emit(torch.unsqueeze, value, axis)
     return value
+
+
+def unsqueeze_axes(x: torch.Tensor, axes: HostValue) -> torch.Tensor:
+    """Insert axes that are only known now."""
+    positions = axes if isinstance(axes, tuple) else (axes,)
+    rank = x.dim() + len(positions)
+    for axis in sorted(int(axis) % rank for axis in positions):
+        x = x.unsqueeze(axis)
+    return x
 
 
 @operator("Expand")
@@ -143,96 +159,6 @@ def concat_expanded(tensors: list[torch.Tensor], axis: int) -> torch.Tensor:
         tensor.expand(*common[:axis], tensor.shape[axis], *common[axis + 1 :]) for tensor in tensors
     ]
     return torch.cat(expanded, axis)
-
-
-@operator("Split")
-def split(call: Call) -> list[Value]:
-    """Cut along an axis into given sizes, or into equal parts of which the last may be smaller."""
-    axis, count = call.attribute("axis", 0), len(call.node.output)
-    sizes = call.fixed_list(1) if call.has(1) else tuple(call.attribute("split", ()))
-    if not sizes:
-        return call.write.emit_many(count, split_equally, call.tensor(0), count, axis)
-    return call.write.emit_many(count, split_sizes, call.tensor(0), sizes, axis)
-
-
-def split_sizes(x: torch.Tensor, sizes: Axes, axis: int) -> tuple[torch.Tensor, ...]:
-    """Cut along ``axis`` into ``sizes``."""
-    return x.split(sizes, axis)  # type: ignore[no-untyped-call, no-any-return]
-
-
-def split_equally(x: torch.Tensor, count: int, axis: int) -> tuple[torch.Tensor, ...]:
-    """Cut along ``axis`` into ``count`` parts of ``ceil(size / count)``."""
-    part = -(-x.shape[axis] // count)
-    return x.split(part, axis)  # type: ignore[no-untyped-call, no-any-return]
-
-
-@operator("Slice")
-def slice_attributes(call: Call) -> Value:
-    """Version 1: everything is an attribute."""
-    starts, ends = call.attribute("starts"), call.attribute("ends")
-    axes = call.attribute("axes") or range(len(starts))
-    return _sliced(call, tuple(starts), tuple(ends), tuple(axes), (1,) * len(starts))
-
-
-@operator("Slice", since=10)
-def slice_inputs(call: Call) -> Value:
-    """From version 10: everything is an input."""
-    starts, ends = call.numbers(1), call.numbers(2)
-    length = call.value(1).shape()
-    if length is None:
-        raise UnsupportedVariant("has a number of slices that is not known")
-    (count,) = length or (1,)
-    axes = call.fixed_list(3) if call.has(3) else tuple(range(count))
-    steps = call.fixed_list(4) if call.has(4) else (1,) * count
-    return _sliced(call, starts, ends, axes, steps)
-
-
-def _sliced(
-    call: Call, starts: Value | HostValue, ends: Value | HostValue, axes: Axes, steps: Axes
-) -> Value:
-    x = call.tensor(0)
-    free = isinstance(starts, Value) or isinstance(ends, Value)
-    if free or min(steps) < 0 or (min(axes) < 0 and x.rank is None):
-        return call.write.emit(slice_axes, x, starts, ends, axes, steps)
-    axes = tuple(axis % x.rank if axis < 0 and x.rank else axis for axis in axes)
-    ranges = [slice(None)] * (max(axes) + 1)
-    assert isinstance(starts, tuple)
-    assert isinstance(ends, tuple)
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if call.write.grows(x, axis) and _is_baked(x, axis, int(start), int(end)):
-            continue
-        ranges[axis] = slice(int(start), int(end), step)
-    return call.write.emit(python_operator.getitem, x, tuple(ranges))
-
-
-def _is_baked(x: Value, axis: int, start: int, end: int) -> bool:
-    """Whether a slice along the batch just names all samples of the file's batch size."""
-    sizes = x.shape()
-    return start == 0 and sizes is not None and end == sizes[axis]
-
-
-def slice_axes(
-    x: torch.Tensor, starts: HostValue, ends: HostValue, axes: Axes, steps: Axes
-) -> torch.Tensor:
-    """Slice along ``axes``; a negative step walks backwards."""
-    starts = starts if isinstance(starts, tuple) else (starts,)
-    ends = ends if isinstance(ends, tuple) else (ends,)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = x.shape[axis]
-        positions = range(size)[_range(int(start), int(end), step, size)]
-        if step == 1:
-            x = x.narrow(axis, positions.start if len(positions) else 0, len(positions))
-        else:
-            index = torch.arange(len(positions), device=x.device) * step + positions.start
-            x = x.index_select(axis, index)
-    return x
-
-
-def _range(start: int, end: int, step: int, size: int) -> slice:
-    """Return ONNX's slice as Python's: walking backwards, an end before the first is "all"."""
-    if step < 0 and end < -size:
-        return slice(start, None, step)
-    return slice(start, end, step)
 
 
 @operator("Tile", since=6)
@@ -291,40 +217,6 @@ def _cast(call: Call, wanted: torch.dtype) -> Value:
 def converted(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return ``x`` as ``dtype``."""
     return x.to(dtype)
-
-
-@operator("DepthToSpace")
-def depth_to_space(call: Call) -> Value:
-    """Move blocks of channels into space."""
-    block, mode = call.attribute("blocksize"), call.attribute("mode", "DCR")
-    return call.write.emit(blocks_to_space, call.tensor(0), block, mode)
-
-
-@operator("SpaceToDepth")
-def space_to_depth(call: Call) -> Value:
-    """Move blocks of space into channels."""
-    return call.write.emit(blocks_to_depth, call.tensor(0), call.attribute("blocksize"))
-
-
-def blocks_to_space(x: torch.Tensor, block: int, mode: str) -> torch.Tensor:
-    """Move blocks of channels into space; the block is the outer (DCR) or inner (CRD) factor."""
-    batch, channels, height, width = x.shape
-    depth = channels // block**2
-    if mode == "CRD":
-        parts = x.reshape(batch, depth, block, block, height, width)
-        ordered = parts.permute(0, 1, 4, 2, 5, 3)
-    else:
-        parts = x.reshape(batch, block, block, depth, height, width)
-        ordered = parts.permute(0, 3, 4, 1, 5, 2)
-    return ordered.reshape(batch, depth, height * block, width * block)
-
-
-def blocks_to_depth(x: torch.Tensor, block: int) -> torch.Tensor:
-    """Move blocks of space into channels, the block as outer factor."""
-    batch, channels, height, width = x.shape
-    parts = x.reshape(batch, channels, height // block, block, width // block, block)
-    ordered = parts.permute(0, 3, 5, 1, 2, 4)
-    return ordered.reshape(batch, channels * block**2, height // block, width // block)
 
 
 @operator("Trilu")

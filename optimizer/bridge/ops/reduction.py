@@ -6,27 +6,36 @@ from typing import Any
 import torch
 
 from optimizer.bridge.call import Call
+from optimizer.bridge.host import HostValue, only
 from optimizer.bridge.registry import operator
 from optimizer.bridge.values import Value
 
 
-def _axes(call: Call) -> tuple[int, ...] | None:
-    """Return the axes to reduce, ``None`` for "do nothing"."""
-    axes = call.attribute("axes")
-    if call.has(1):
-        axes = call.fixed_list(1)
-    if axes:
-        return tuple(axes)
-    return None if call.attribute("noop_with_empty_axes", 0) else tuple(range(call.rank(0)))
-
-
 def _reduce(call: Call) -> Value:
-    function = _REDUCTIONS[call.node.op_type]
-    axes = _axes(call)
-    if axes is None:
-        return call.write.emit(_OF_ONE_ELEMENT.get(call.node.op_type, torch.clone), call.tensor(0))
+    """Reduce; without axes reduce all of them or, if the node says so, none."""
+    name, x = call.node.op_type, call.tensor(0)
     keep = bool(call.attribute("keepdims", 1))
-    return call.write.emit(function, call.tensor(0), axes, keepdim=keep)
+    axes = call.numbers(1) if call.has(1) else tuple(call.attribute("axes", ()))
+    does_nothing = bool(call.attribute("noop_with_empty_axes", 0))
+    if isinstance(axes, Value):
+        return call.write.emit(
+            reduce_over, x, name, axes, keepdim=keep, does_nothing=does_nothing
+        )
+    axes = axes if isinstance(axes, tuple) else (axes,)
+    if not axes and does_nothing:
+        return call.write.emit(_OF_ONE_ELEMENT.get(name, torch.clone), x)
+    return call.write.emit(_REDUCTIONS[name], x, axes or tuple(range(call.rank(0))), keepdim=keep)
+
+
+def reduce_over(
+    x: torch.Tensor, name: str, axes: HostValue, *, keepdim: bool, does_nothing: bool
+) -> torch.Tensor:
+    """Reduce over axes that are only known now."""
+    axes = axes if isinstance(axes, tuple) else (axes,)
+    if not axes and does_nothing:
+        reduced: torch.Tensor = _OF_ONE_ELEMENT.get(name, torch.clone)(x)
+        return reduced
+    return _REDUCTIONS[name](x, axes or tuple(range(x.dim())), keepdim=keepdim)
 
 
 def summed(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
@@ -131,7 +140,7 @@ def position_of_extreme(
 @operator("CumSum")
 def cumulative_sum(call: Call) -> Value:
     """Running sum along an axis, optionally without the element itself or from the end."""
-    (axis,) = call.fixed_list(1)
+    axis = call.numbers(1)
     exclusive, backwards = bool(call.attribute("exclusive", 0)), bool(call.attribute("reverse", 0))
     return call.write.emit(
         running_sum, call.tensor(0), axis, exclusive=exclusive, backwards=backwards
@@ -139,9 +148,10 @@ def cumulative_sum(call: Call) -> Value:
 
 
 def running_sum(
-    x: torch.Tensor, axis: int, *, exclusive: bool, backwards: bool
+    x: torch.Tensor, where: HostValue, *, exclusive: bool, backwards: bool
 ) -> torch.Tensor:
-    """Return running sums along ``axis``."""
+    """Return running sums along an axis."""
+    axis = int(only(where))
     turned = torch.flip(x, (axis,)) if backwards else x
     sums = torch.cumsum(turned, axis, dtype=x.dtype)
     if exclusive:
@@ -166,10 +176,10 @@ def top_k(call: Call) -> list[Value]:
 
 
 def largest_elements(
-    x: torch.Tensor, k: Any, axis: int, *, largest: bool = True
+    x: torch.Tensor, k: HostValue, axis: int, *, largest: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return values and positions, sorted; of equal ones the first wins, as ONNX has it."""
-    (count,) = k if isinstance(k, tuple) else (k,)
-    order = torch.argsort(x, axis, descending=largest, stable=True)
+    count = int(only(k))
+    order = torch.argsort(x, dim=axis, descending=largest, stable=True)
     chosen = order.narrow(axis, 0, count)
     return torch.gather(x, axis, chosen), chosen

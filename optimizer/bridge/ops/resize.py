@@ -86,7 +86,7 @@ def _resize(
             size, factor = settled
             mode, align = fast
             return call.write.emit(
-                F.interpolate, x, size, factor, mode, align, False, antialias  # noqa: FBT003
+                F.interpolate, x, size, factor, mode, align, False, antialias
             )
     if antialias:
         raise UnsupportedVariant("with antialias and free sizes is not covered")
@@ -102,8 +102,8 @@ def _torch_mode(plan: Plan, rank: int | None) -> tuple[str, bool | None] | None:
         same = plan.coordinates == "asymmetric" and plan.rounding == "floor"
         return ("nearest", None) if same else None
     half_pixel = plan.coordinates in {"half_pixel", "pytorch_half_pixel"}
-    if plan.mode == "linear" and (half_pixel or plan.coordinates == "align_corners"):
-        return _TORCH_LINEAR[rank], not half_pixel
+    if plan.mode == "linear" and half_pixel:
+        return _TORCH_LINEAR[rank], False
     return None
 
 

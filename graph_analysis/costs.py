@@ -1,0 +1,106 @@
+"""Multiply-accumulates, parameters and bytes, before and after any solution, without building it.
+
+A vertex that contracts costs a constant times the number of kept positions along some axes; an
+initializer holds the product of its kept axes. So the cost of what remains is a count of labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from graph_analysis.labels import Axis, Classes, Labelling
+from graph_analysis.trace_graph import FLOATS, TraceGraph, Vertex
+
+ClassAxis = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """``factor`` times the number of kept positions along each of ``axes``."""
+
+    factor: int
+    axes: tuple[ClassAxis, ...]
+
+    def count(self, gone: npt.NDArray[np.bool_]) -> int:
+        """The product when classes marked in ``gone`` (by class label) are removed."""
+        total = self.factor
+        for axis in self.axes:
+            total *= int(axis.size - gone[axis[axis >= 0]].sum())
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostModel:
+    """Costs by owner: vertex index -> MACs, initializer -> elements; and what an element weighs."""
+
+    macs: Mapping[int, Product]
+    elements: Mapping[str, Product]
+    item_bytes: Mapping[str, int]
+    parameters: frozenset[str]  # float weights; running statistics and integers are not
+
+
+def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> CostModel:
+    """Costs of every vertex and initializer of a labelled graph, per sample.
+
+    Conv: output positions x kernel x W.shape[0] x W.shape[1]. ConvTranspose: input positions the same
+    way. Gemm, MatMul: output elements x contracted length. Everything else counts 0.
+    """
+    statistics = {
+        name
+        for vertex in graph.vertices
+        if vertex.op_type == "BatchNormalization"
+        for name in vertex.inputs[3:5]
+    }
+    elements, sizes, parameters = {}, {}, set()
+    for name, tensor in graph.initializers.items():
+        axes = labelling.axes.get(name, [None] * len(tensor.dims))
+        elements[name] = _product(1, tensor.dims, axes, classes)
+        sizes[name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        if tensor.data_type in FLOATS and np.prod(tensor.dims) > 1 and name not in statistics:
+            parameters.add(name)
+    macs = {}
+    for vertex in graph.vertices:
+        product = _vertex_macs(graph, labelling, classes, vertex)
+        if product is not None:
+            macs[vertex.index] = product
+    return CostModel(
+        macs=macs, elements=elements, item_bytes=sizes, parameters=frozenset(parameters)
+    )
+
+
+def _product(factor: int, shape: npt.ArrayLike, axes: list[Axis], classes: Classes) -> Product:
+    kept = []
+    for length, axis in zip(np.atleast_1d(shape).tolist(), axes, strict=False):
+        found = classes.of(axis)
+        if found is None:
+            factor *= int(length)
+        else:
+            kept.append(found)
+    return Product(factor=factor, axes=tuple(kept))
+
+
+def _vertex_macs(
+    graph: TraceGraph, labelling: Labelling, classes: Classes, vertex: Vertex
+) -> Product | None:
+    if not vertex.is_standard or len(vertex.inputs) < 2:
+        return None
+    names = (vertex.inputs[0], vertex.inputs[1], vertex.outputs[0])
+    shapes = [graph.shape(name) for name in names]
+    if any(shape is None for shape in shapes):
+        return None
+    x, weight, out = (shape or () for shape in shapes)
+    if vertex.op_type in ("Conv", "ConvTranspose"):
+        positions = out if vertex.op_type == "Conv" else x
+        factor = int(np.prod(weight[2:])) * int(np.prod(positions[2:])) * positions[0]
+        return _product(factor, weight[:2], labelling.of(vertex.inputs[1])[:2], classes)
+    if vertex.op_type == "Gemm":
+        turned = vertex.attributes.get("transA", 0)
+        axes = [labelling.of(names[0])[0 if turned else 1], *labelling.of(names[2])]
+        return _product(1, [x[0 if turned else 1], *out], axes, classes)
+    if vertex.op_type == "MatMul":
+        axes = [labelling.of(names[0])[-1], *labelling.of(names[2])]
+        return _product(1, [x[-1], *out], axes, classes)
+    return None

@@ -1,0 +1,169 @@
+"""Classes of labels -> node groups: units that live at the same places, their slices and costs."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from graph_analysis.costs import CostModel
+from graph_analysis.labels import Classes, Labelling
+from graph_analysis.search_space import Frozen, Group, GroupKind, WeightSlices
+from graph_analysis.trace_graph import FLOATS, TraceGraph
+
+Place = tuple[str, int]  # initializer, axis
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeGroup:
+    """A group and the class (label) of each of its units."""
+
+    group: Group
+    classes: tuple[int, ...]
+
+
+def node_groups(
+    graph: TraceGraph,
+    labelling: Labelling,
+    classes: Classes,
+    costs: CostModel,
+    *,
+    protect: Collection[str],
+    kinds: Collection[GroupKind],
+) -> tuple[list[NodeGroup], list[Frozen]]:
+    """All node groups of a labelled graph, and why every other weight stays.
+
+    1. A unit is a class; where it occurs (initializer, axis, how often) is its signature.
+    2. Units of one signature and kind form a group, in the order of their labels.
+    3. A group of one unit, or touched by a ``protect`` pattern, or of another kind, stays.
+    """
+    places = _places(graph, labelling, classes)
+    by_signature: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for unit, where in places.items():
+        kind = GroupKind.HEAD if classes.is_head[unit] else GroupKind.CHANNEL
+        signature = tuple((place, len(indices)) for place, indices in sorted(where.items()))
+        by_signature[(kind, signature)].append(unit)
+    groups, taken, denied = [], set(), {}
+    for (kind, _), units in sorted(by_signature.items(), key=lambda item: min(item[1])):
+        assert isinstance(kind, GroupKind)
+        names = {name for name, _ in places[units[0]]}
+        reason = _denied(graph, names, len(units), kind, protect, kinds)
+        if reason:
+            denied.update(dict.fromkeys(names, reason))
+            continue
+        group = _group(sorted(units), kind, places, labelling, taken, graph)
+        groups.append(_with_costs(group, costs, len(classes.class_of)))
+    return groups, _frozen(graph, labelling, classes, groups, denied)
+
+
+def _places(
+    graph: TraceGraph, labelling: Labelling, classes: Classes
+) -> dict[int, dict[Place, list[int]]]:
+    places: dict[int, dict[Place, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for name in graph.initializers:
+        for axis, labels in enumerate(labelling.axes.get(name, [])):
+            found = classes.of(labels)
+            if found is None:
+                continue
+            for position, unit in enumerate(found.tolist()):
+                if unit >= 0:
+                    places[unit][name, axis].append(position)
+    return places
+
+
+def _denied(
+    graph: TraceGraph,
+    names: set[str],
+    units: int,
+    kind: GroupKind,
+    protect: Collection[str],
+    kinds: Collection[GroupKind],
+) -> str | None:
+    if kind not in kinds:
+        return f"kind {kind.value!r} was not asked for"
+    if units < 2:
+        return "a group of one unit must stay"
+    users = {graph.vertices[i].name for name in names for i, _ in graph.consumers.get(name, ())}
+    for pattern in protect:
+        if any(fnmatchcase(name, pattern) for name in names | users):
+            return f"protected by {pattern!r}"
+    return None
+
+
+def _group(
+    units: list[int],
+    kind: GroupKind,
+    places: Mapping[int, Mapping[Place, list[int]]],
+    labelling: Labelling,
+    taken: set[str],
+    graph: TraceGraph,
+) -> NodeGroup:
+    cut = tuple(
+        WeightSlices(
+            initializer=name,
+            axis=axis,
+            unit_indices=tuple(tuple(places[unit][name, axis]) for unit in units),
+        )
+        for name, axis in sorted(places[units[0]])
+    )
+    zero = tuple(
+        slices
+        for slices in cut
+        if slices.initializer not in labelling.unzeroable
+        and graph.initializers[slices.initializer].data_type in FLOATS
+    )
+    order = {name: place for place, name in enumerate(graph.initializers)}
+    produced = [s for s in cut if (s.initializer, s.axis) in labelling.born] or list(cut)
+    first = min(produced, key=lambda slices: order[slices.initializer]).initializer
+    label = f"{kind.value}:{first}"
+    number = 1
+    while label in taken:
+        number += 1
+        label = f"{kind.value}:{first}#{number}"
+    taken.add(label)
+    group = Group(id=label, kind=kind, units=len(units), zero=zero, cut=cut)
+    return NodeGroup(group=group, classes=tuple(units))
+
+
+def _with_costs(entry: NodeGroup, costs: CostModel, labels: int) -> NodeGroup:
+    gone = np.zeros(labels, bool)
+    none = gone.copy()
+    gone[entry.classes[0]] = True
+    unit = entry.classes[0]
+    macs = sum(
+        product.count(none) - product.count(gone)
+        for product in costs.macs.values()
+        if any(unit in axis for axis in product.axes)
+    )
+    names = {slices.initializer for slices in entry.group.cut} & costs.parameters
+    parameters = sum(costs.elements[n].count(none) - costs.elements[n].count(gone) for n in names)
+    return replace(entry, group=replace(entry.group, macs=macs, parameters=parameters))
+
+
+def _frozen(
+    graph: TraceGraph,
+    labelling: Labelling,
+    classes: Classes,
+    groups: list[NodeGroup],
+    denied: Mapping[str, str],
+) -> list[Frozen]:
+    covered = {slices.initializer for entry in groups for slices in entry.group.cut}
+    frozen = []
+    for name, tensor in graph.initializers.items():
+        if name in covered or tensor.data_type not in FLOATS:
+            continue
+        axes = labelling.axes.get(name)
+        if name in denied:
+            reason = denied[name]
+        elif axes is None:
+            reason = "no operator uses it as a weight"
+        elif not any(axis is not None for axis in axes):
+            reason = "it holds a single value"
+        else:
+            reason = classes.reason(next(axis for axis in axes if axis is not None))
+        frozen.append(Frozen(initializer=name, reason=reason))
+    frozen += [
+        Frozen(tensor=name, reason="graph inputs keep their shape") for name in graph.inputs
+    ]
+    return frozen

@@ -1,0 +1,134 @@
+"""How much a unit matters: one function per criterion, low = redundant.
+
+Pure functions of per-unit vectors. Measuring them is the optimizer's business, deciding on them
+that of ``search``.
+
+Shape letters: U units.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TINY = 1e-12
+_PAPER_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Sums over the elements x of each unit in one step; all float64 (U,).
+
+    Attributes:
+        square_norm_U: ||x||^2.
+        size_U: Number of elements.
+        gradient_dot_U: <x, g> with the gradient g; where a criterion needs it.
+        direction_dot_U: <x, d> with the direction d of the plain optimizer, x <- x - lr * d.
+        direction_square_norm_U: ||d||^2.
+    """
+
+    square_norm_U: Tensor
+    size_U: Tensor
+    gradient_dot_U: Tensor | None = None
+    direction_dot_U: Tensor | None = None
+    direction_square_norm_U: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyCriterion:
+    """A criterion and what it needs measured.
+
+    Attributes:
+        saliency: Maps what was measured to float64 (U,).
+        needs_gradient: Whether it reads ``gradient_dot_U``.
+        needs_direction: Whether it reads the two sums over the direction.
+        is_relative: Whether a value means something only beside others of its pool, so that it is
+            to be divided by their mean before pools are compared.
+    """
+
+    saliency: Callable[[Measured], Tensor]
+    needs_gradient: bool = False
+    needs_direction: bool = False
+    is_relative: bool = True
+
+
+def magnitude(measured: Measured) -> Tensor:
+    """||x|| / sqrt(n) over all n elements of a unit: its rows, columns and normalisations.
+
+    Root mean square, not norm / n: the latter falls with the size of a unit whose weights are
+    scaled alike, and would call everything large redundant (PAPER.md 1.3).
+    """
+    return (measured.square_norm_U / measured.size_U.clamp_min(1)).sqrt()
+
+
+def taylor_first(measured: Measured) -> Tensor:
+    """|<x, g>|: how much the loss changes, to first order, when the unit goes."""
+    return _given(measured.gradient_dot_U).abs()
+
+
+def taylor_second(measured: Measured) -> Tensor:
+    """0.5 * <x, g>^2: the second-order term with the empirical Fisher for the Hessian."""
+    return 0.5 * _given(measured.gradient_dot_U).square()
+
+
+def cosine(measured: Measured) -> Tensor:
+    """1 - cos(x, d): 0 where the step of the plain optimizer leads straight to the origin."""
+    return 1 - _cosine(measured)
+
+
+def paper(measured: Measured) -> Tensor:
+    """Minus the redundancy score of DHSPG (PAPER.md 1.3, the sign is Secateur's).
+
+    ``0.5 * cos / ||cos|| + 0.5 * u / ||u||`` with ``cos = cos(-x, -d)``,
+    ``u = 1 / (||x|| / n + 1e-6)``; the outer norms run over all units.
+    """
+    cos_U = _cosine(measured)
+    mean_U = measured.square_norm_U.sqrt() / measured.size_U.clamp_min(1)
+    inverse_U = 1 / (mean_U + _PAPER_FLOOR)
+    return -0.5 * (_unit_length(cos_U) + _unit_length(inverse_U))
+
+
+CRITERIA: Mapping[str, SaliencyCriterion] = {
+    "magnitude": SaliencyCriterion(saliency=magnitude),
+    "taylor": SaliencyCriterion(saliency=taylor_first, needs_gradient=True),
+    "taylor-second": SaliencyCriterion(saliency=taylor_second, needs_gradient=True),
+    "cosine": SaliencyCriterion(saliency=cosine, needs_direction=True),
+    "paper": SaliencyCriterion(saliency=paper, needs_direction=True, is_relative=False),
+}
+
+
+def relative_to_pool(saliency_U: Tensor, pool_U: Tensor, counted_U: Tensor) -> Tensor:
+    """Divide each saliency by the mean of its pool, so that pools can be compared.
+
+    Args:
+        saliency_U: float64 (U,), not negative.
+        pool_U: int64 (U,), the pool of each unit.
+        counted_U: bool (U,), the units that make up the mean: those not removed yet.
+
+    Returns:
+        float64 (U,); 1 is an average unit of its pool. A pool whose mean is 0 stays 0.
+    """
+    if not len(saliency_U):
+        return saliency_U
+    num_pools = int(pool_U.max()) + 1
+    counted = counted_U.to(saliency_U.dtype)
+    sum_of_pool = saliency_U.new_zeros(num_pools).index_add_(0, pool_U, saliency_U * counted)
+    count_of_pool = saliency_U.new_zeros(num_pools).index_add_(0, pool_U, counted)
+    mean_of_pool = sum_of_pool / count_of_pool.clamp_min(1)
+    return saliency_U / mean_of_pool.clamp_min(TINY)[pool_U]
+
+
+def _cosine(measured: Measured) -> Tensor:
+    dot_U = _given(measured.direction_dot_U)
+    lengths_U = (measured.square_norm_U * _given(measured.direction_square_norm_U)).sqrt()
+    return dot_U / lengths_U.clamp_min(TINY)
+
+
+def _unit_length(vector_U: Tensor) -> Tensor:
+    return vector_U / torch.linalg.vector_norm(vector_U).clamp_min(TINY)
+
+
+def _given(vector_U: Tensor | None) -> Tensor:
+    assert vector_U is not None, "the criterion needs a sum that was not measured"
+    return vector_U

@@ -1,0 +1,60 @@
+"""Who sent a request: bearer keys, their scopes, and the key that is printed once.
+
+How keys are stored (id and SHA-256, never the secret) is the business of the store.
+"""
+
+from service.errors import ForbiddenError, UnauthenticatedError
+from service.job_store import JobStore
+from service.jobs import Principal
+
+READ = "read"
+WRITE = "write"
+ADMIN = "admin"  # includes the other two
+SCOPES = frozenset({READ, WRITE, ADMIN})
+FIRST_OWNER = "own_local"  # who owns everything until there are more keys
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+_REFUSAL = "send a valid key: Authorization: Bearer sct_..."  # one text for all causes
+
+
+def authenticate(store: JobStore, authorization: str | None) -> Principal:
+    """The sender of a request with this Authorization header.
+
+    Raises:
+        UnauthenticatedError: The header is missing or malformed, or the key is not valid.
+    """
+    scheme, _, token = (authorization or "").partition(" ")
+    principal = store.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+    if principal is None:
+        raise UnauthenticatedError(_REFUSAL)
+    return principal
+
+
+def require_scope(principal: Principal, scope: str) -> None:
+    """Check that the key allows ``scope``.
+
+    Raises:
+        ForbiddenError: It does not.
+    """
+    if not principal.scopes & {scope, ADMIN}:
+        message = f"the key lacks the scope '{scope}'"
+        raise ForbiddenError(message)
+
+
+def ensure_first_key(store: JobStore, *, preset: str | None = None) -> str | None:
+    """Make the first key of an installation; None if there is a key already.
+
+    Args:
+        store: The store of keys.
+        preset: A token chosen by the operator (``SECATEUR_KEY``) instead of a random one.
+
+    Returns:
+        The token, to be shown once: it cannot be read back.
+    """
+    if store.has_keys():
+        return None
+    return store.create_key(FIRST_OWNER, SCOPES, token=preset).token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to ``host`` is reachable from this machine only."""
+    return host.strip("[]") in LOOPBACK_HOSTS
