@@ -14,6 +14,8 @@ import onnx
 from graph_analysis.labels import Axis, Classes, Labelling
 from graph_analysis.trace_graph import FLOATS, TraceGraph, Vertex
 
+# first input slot that holds statistics or settings instead of weights
+_SETTINGS_FROM = {"BatchNormalization": 3, "Resize": 1, "Upsample": 1, "Clip": 1, "Pad": 1}
 ClassAxis = npt.NDArray[np.int64]
 
 
@@ -48,18 +50,17 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
     Conv: output positions x kernel x W.shape[0] x W.shape[1]. ConvTranspose: input positions the same
     way. Gemm, MatMul: output elements x contracted length. Everything else counts 0.
     """
-    statistics = {
+    settings = {
         name
         for vertex in graph.vertices
-        if vertex.op_type == "BatchNormalization"
-        for name in vertex.inputs[3:5]
+        for name in vertex.inputs[_SETTINGS_FROM.get(vertex.op_type, len(vertex.inputs)) :]
     }
     elements, sizes, parameters = {}, {}, set()
     for name, tensor in graph.initializers.items():
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
         elements[name] = _product(1, tensor.dims, axes, classes)
         sizes[name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        if tensor.data_type in FLOATS and np.prod(tensor.dims) > 1 and name not in statistics:
+        if tensor.data_type in FLOATS and np.prod(tensor.dims) > 1 and name not in settings:
             parameters.add(name)
     macs = {}
     for vertex in graph.vertices:

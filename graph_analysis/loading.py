@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import inliner, numpy_helper
@@ -19,6 +20,7 @@ from graph_analysis.errors import ModelError
 _UNSHARED_OPS = frozenset(
     {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
 )
+_ELEMENTWISE = frozenset({"Add", "Div", "Mul", "PRelu", "Sub"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +166,6 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
         tensor.name = node.output[0]
         return tensor
     if attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
-        import numpy as np
-
         dtype = np.float32 if "float" in attribute.name else np.int64
         value = onnx.helper.get_attribute_value(attribute)
         return numpy_helper.from_array(np.asarray(value, dtype), node.output[0])
@@ -173,13 +173,17 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def _unshare(graph: onnx.GraphProto) -> None:
-    """Give every 1-D weight in a normalisation or bias slot its own tensor (STACK.md)."""
+    """Give every vector in a normalisation, bias or scale slot its own tensor.
+
+    Exporters merge weights that are equal at export time; vectors in these slots are never tied on
+    purpose, matrices and tables may be (a tied embedding) and keep their one tensor.
+    """
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     used: Counter[str] = Counter()
     for node in graph.node:
         for slot, name in enumerate(node.input):
             tensor = tensors.get(name)
-            if tensor is None or len(tensor.dims) != 1 or not _is_unshared_slot(node, slot):
+            if tensor is None or not _is_unshared_slot(node, slot, tensor):
                 continue
             used[name] += 1
             if used[name] == 1:
@@ -191,7 +195,11 @@ def _unshare(graph: onnx.GraphProto) -> None:
             node.input[slot] = copy.name
 
 
-def _is_unshared_slot(node: onnx.NodeProto, slot: int) -> bool:
+def _is_unshared_slot(node: onnx.NodeProto, slot: int, tensor: onnx.TensorProto) -> bool:
+    if sum(length > 1 for length in tensor.dims) != 1:
+        return False
     if node.op_type in _UNSHARED_OPS:
         return slot > 0
-    return node.op_type in ("Conv", "ConvTranspose", "Gemm") and slot == 2
+    return node.op_type in _ELEMENTWISE or (
+        node.op_type in ("Conv", "ConvTranspose", "Gemm") and slot == 2
+    )

@@ -1,4 +1,4 @@
-"""A job's events as a person wants to see them: one live line, or plain lines without a terminal."""
+"""A job's events as a person wants to see them: one live line, or plain lines without one."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -71,9 +71,8 @@ def conv_transpose(call: Call) -> Value:
     """Transposed convolution.
 
     1. Padding crops the result; equal at both ends it is left to torch.
-    2. ``output_shape`` and auto_pad SAME_* say the size of the result instead, and what is too much
-       is cropped, the odd element at the begin for SAME_LOWER and at the end otherwise... as the
-       ONNX formula has it.
+    2. ``output_shape`` and auto_pad SAME_* say the size of the result instead. What is too much is
+       cropped, an odd element at the end for SAME_UPPER, else at the begin; what lacks is 0.
     """
     window, groups = _window(call), call.attribute("group", 1)
     extra = tuple(call.attribute("output_padding", ())) or (0,) * len(window.kernel)
@@ -129,7 +128,7 @@ def transpose_to_size(
     for axis, size in enumerate(sizes):
         reach = (weight.shape[2 + axis] - 1) * dilation[axis] + 1
         total = stride[axis] * (x.shape[2 + axis] - 1) + extra[axis] + reach - size
-        half = total // 2 if same == "upper" or not same else total - total // 2
+        half = total // 2 if same == "upper" else total - total // 2
         begin.append(half)
         end.append(total - half)
     crop = torch_padding(tuple(begin), tuple(end))
