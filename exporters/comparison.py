@@ -15,20 +15,29 @@ import numpy.typing as npt
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 
+_LARGEST_SHARE = 1e-3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """``difference <= relative * max|reference| + absolute``."""
+    """``difference <= relative * max|reference| + absolute``.
+
+    The absolute part never exceeds a thousandth of the scale (or the relative part, if that is
+    larger): beside a reference of 1e-7 a fixed 1e-6 would accept anything.
+    """
 
     relative: float
     absolute: float = 1e-6
 
     def limit(self, scale: float) -> float:
         """The largest difference accepted beside a reference of this scale."""
-        return self.relative * scale + self.absolute
+        share = max(self.relative, _LARGEST_SHARE)
+        return self.relative * scale + min(self.absolute, share * scale)
 
 
 EXACT = Tolerance(relative=1e-5)  # 50 times the rounding measured between masked and cut
 ACROSS_LEVELS = Tolerance(relative=1e-4)
+INSIDE = Tolerance(relative=1e-3, absolute=0.0)  # a wrong position is off by far more
 HALF = Tolerance(relative=3e-2)  # 50 roundings of float16
 
 

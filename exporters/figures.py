@@ -34,6 +34,7 @@ class Proof:
         real_samples: Those among them that were given.
         batch_sizes: Lengths of the batch axis that were run, ascending.
         levels: Optimisation levels that were run.
+        inner_tensors: Tensors inside the network that were compared as well.
         top1_agreement: Share of rows in which both choose alike (0..1); None without such rows.
         notes: What a reader should know: disagreements of the original with itself and the like.
     """
@@ -44,6 +45,7 @@ class Proof:
     real_samples: int = 0
     batch_sizes: tuple[int, ...] = ()
     levels: tuple[str, ...] = LEVELS
+    inner_tensors: int = 0
     top1_agreement: float | None = None
     notes: tuple[str, ...] = ()
 

@@ -5,6 +5,8 @@ Gates, with b the masked model's output and scale = max|b| of each output:
 ====  ==============================================================================
 G3    optimisations off, real and random inputs, every batch size:
       ``|cut - masked| <= 1e-5 * scale + 1e-6``, element by element
+      where the positions that stay are given: every tensor inside the network as
+      well, each at its own scale, ``<= 1e-3 * scale``
 G4    default optimisations: cut against masked, and cut against itself at ``off``,
       ``<= 1e-4 * scale + 1e-6``; the same top-1 choice in every row
 G6    the cut model on a batch against the same samples one by one, as G3
@@ -22,8 +24,7 @@ A reference that is zero throughout proves nothing and one that is not finite ca
 both are tried again on other inputs, and fail the proof if no input helps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -31,10 +32,12 @@ import onnx
 
 from exporters import checks
 from exporters import samples as inputs
+from exporters.cases import Case, cases
 from exporters.comparison import (
     ACROSS_LEVELS,
     EXACT,
     HALF,
+    INSIDE,
     Difference,
     Outputs,
     Tolerance,
@@ -46,14 +49,10 @@ from exporters.comparison import (
 )
 from exporters.errors import ProofFailedError, SurgeryError
 from exporters.figures import GateFigure, Proof
-from exporters.mismatch import Keep, first_difference
+from exporters.mismatch import Keep, first_difference, inner_differences
 from exporters.precision import is_half, widened
 from exporters.runner import Runner
 from exporters.sessions import ALL, OFF, Feeds
-
-_BATCH = 3  # the second batch size; odd, so that no power-of-two kernel hides a mistake
-_DRAWS = 2  # random inputs per batch size
-_MAX_REAL = 8  # real feeds looked at
 
 
 def prove(
@@ -84,17 +83,6 @@ def prove(
     return _Prover(masked, cut, original, seed, shapes or {}, keep).prove(samples)
 
 
-@dataclass
-class _Case:
-    """One input with what the reference makes of it."""
-
-    feeds: Feeds
-    source: str
-    batch: int
-    reference: Outputs = field(default_factory=dict)
-    result: Outputs = field(default_factory=dict)
-
-
 class _Prover:
     def __init__(
         self,
@@ -120,17 +108,19 @@ class _Prover:
         self.rng = np.random.default_rng(seed)
         self.figures: list[GateFigure] = []
         self.notes: list[str] = []
-        self.cases: list[_Case] = []
+        self.cases: list[Case] = []
         self.rows = [0, 0]
+        self.inner_tensors = 0
 
     def prove(self, samples: Sequence[Feeds]) -> Proof:
         try:
             checks.check_interface(self.files["masked"], self.files["cut"])
         except SurgeryError as error:
             self._fail("G7", str(error), param=error.param)
-        for case in self._inputs(samples):
+        for case in cases(self.runner, samples, known=self.shapes, rng=self.rng):
             self._gate_equal(case)
         self._gate_informative()
+        self._gate_inside()
         for case in self.cases:
             self._gate_default_level(case)
             if self.is_half:
@@ -146,6 +136,7 @@ class _Prover:
             samples=sum(case.batch for case in self.cases),
             real_samples=sum(case.batch for case in self.cases if case.source == "real"),
             batch_sizes=tuple(sorted({case.batch for case in self.cases})),
+            inner_tensors=self.inner_tensors,
             top1_agreement=agreeing / rows if rows else None,
             notes=tuple(dict.fromkeys(self.notes)),
         )
@@ -161,25 +152,7 @@ class _Prover:
             text = " ".join(str(error).split())
             self._fail(gate, f"the {model} model does not run, optimisations {level}: {text}")
 
-    def _inputs(self, samples: Sequence[Feeds]) -> Iterator[_Case]:
-        for feeds in samples[:_MAX_REAL]:
-            yield _Case(feeds=feeds, source="real", batch=inputs.batch_of(feeds))
-        free = inputs.has_free_batch(self.specs)
-        for batch in (1, _BATCH) if free else (0,):
-            shapes = inputs.bound_shapes(self.specs, batch=batch, known=self.shapes)
-            for _ in range(_DRAWS):
-                yield self._random(shapes)
-        stretched = inputs.stretched_shapes(self.specs, known=self.shapes)
-        if stretched:
-            case = self._random(stretched)
-            if self.runner.runs("original", OFF, case.feeds):  # else it is no size of this model
-                yield case
-
-    def _random(self, shapes: Mapping[str, Sequence[int]]) -> _Case:
-        feeds = inputs.random_feeds(self.specs, shapes, self.rng)
-        return _Case(feeds=feeds, source="random", batch=inputs.batch_of(feeds))
-
-    def _gate_equal(self, case: _Case) -> None:
+    def _gate_equal(self, case: Case) -> None:
         """G3; a random case whose reference says nothing is drawn again."""
         tries = inputs.variations(case.feeds, self.rng) if case.source == "random" else [case.feeds]
         for feeds in tries:
@@ -196,26 +169,28 @@ class _Prover:
         self._judge("G3", OFF, case, compare(case.reference, case.result, EXACT))
         self._count_top1(case, case.result, EXACT)
 
-    def _judge(self, gate: str, level: str, case: _Case, found: Difference) -> None:
+    def _judge(self, gate: str, level: str, case: Case, found: Difference) -> None:
         self._record(gate, level, case, found, passed=found.is_accepted)
         if not found.is_accepted:
             self._fail(
                 gate,
-                f"output {found.output!r} differs by {found.max_difference:.3g}, allowed is "
+                f"{found.output!r} differs by {found.max_difference:.3g}, allowed is "
                 f"{found.limit:.3g} at scale {found.scale:.3g} ({case.source} input, batch "
                 f"{case.batch}, optimisations {level}){self._where(gate, case)}",
                 param=found.output,
             )
 
-    def _where(self, gate: str, case: _Case) -> str:
+    def _where(self, gate: str, case: Case) -> str:
         """The first tensor that differs, for a message."""
         if gate != "G3" or self.keep is None:
             return ""
-        name = first_difference(self.judged["masked"], self.judged["cut"], case.feeds, self.keep)
+        name = first_difference(
+            self.judged["masked"], self.judged["cut"], case.feeds, self.keep, EXACT
+        )
         return f"; the first tensor that differs is {name!r}" if name else ""
 
     def _record(
-        self, gate: str, level: str, case: _Case, found: Difference, *, passed: bool
+        self, gate: str, level: str, case: Case, found: Difference, *, passed: bool
     ) -> None:
         figure = GateFigure(
             gate=gate,
@@ -230,7 +205,7 @@ class _Prover:
         )
         self.figures.append(figure)
 
-    def _count_top1(self, case: _Case, result: Outputs, tolerance: Tolerance) -> None:
+    def _count_top1(self, case: Case, result: Outputs, tolerance: Tolerance) -> None:
         agreeing, rows = top1(case.reference, result, tolerance)
         self.rows[0] += agreeing
         self.rows[1] += rows
@@ -254,7 +229,18 @@ class _Prover:
                     "G3", f"output {name!r} is 0 on every input, which proves nothing", param=name
                 )
 
-    def _gate_default_level(self, case: _Case) -> None:
+    def _gate_inside(self) -> None:
+        """G3 on every tensor between input and output, on the smallest input."""
+        if self.keep is None:
+            return
+        case = min(self.cases, key=lambda candidate: candidate.batch)
+        models = self.judged["masked"], self.judged["cut"]
+        for found in inner_differences(*models, case.feeds, self.keep, INSIDE):
+            self.inner_tensors += 1
+            if not found.is_accepted:
+                self._judge("G3 inside", OFF, case, found)
+
+    def _gate_default_level(self, case: Case) -> None:
         """G4."""
         result = self._run("G4", "cut", ALL, case.feeds)
         with_masked = compare(self._run("G4", "masked", ALL, case.feeds), result, ACROSS_LEVELS)
@@ -270,7 +256,7 @@ class _Prover:
             self._judge("G4", ALL, case, found)
         self._count_top1(case, result, ACROSS_LEVELS)
 
-    def _gate_half(self, case: _Case) -> None:
+    def _gate_half(self, case: Case) -> None:
         """G4 for a half-precision model: the files as they are, as closely as they can agree."""
         if not self.as_written.runs("original", ALL, case.feeds):
             self.notes.append("ONNX Runtime does not run the half-precision original here")

@@ -46,5 +46,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'graph_analysis' has no attribute {name!r}")
+        msg = f"module 'graph_analysis' has no attribute {name!r}"
+        raise AttributeError(msg)
     return getattr(import_module(f"graph_analysis.{_HOME[name]}"), name)

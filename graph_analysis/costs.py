@@ -41,14 +41,14 @@ class CostModel:
     macs: Mapping[int, Product]
     elements: Mapping[str, Product]
     item_bytes: Mapping[str, int]
-    parameters: frozenset[str]  # float weights; running statistics and integers are not
+    parameters: frozenset[str]  # float weights; no scalars, running statistics, integers
 
 
 def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> CostModel:
     """Costs of every vertex and initializer of a labelled graph, per sample.
 
-    Conv: output positions x kernel x W.shape[0] x W.shape[1]. ConvTranspose: input positions the same
-    way. Gemm, MatMul: output elements x contracted length. Everything else counts 0.
+    Conv: output positions x kernel x W.shape[0] x W.shape[1]. ConvTranspose: input positions the
+    same way. Gemm, MatMul: output elements x contracted length. Everything else counts 0.
     """
     settings = {
         name
@@ -60,7 +60,7 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
         elements[name] = _product(1, tensor.dims, axes, classes)
         sizes[name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        if tensor.data_type in FLOATS and np.prod(tensor.dims) > 1 and name not in settings:
+        if tensor.data_type in FLOATS and len(tensor.dims) > 0 and name not in settings:
             parameters.add(name)
     macs = {}
     for vertex in graph.vertices:

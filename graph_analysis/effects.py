@@ -69,7 +69,9 @@ def survivors(graph: TraceGraph, erased: frozenset[int]) -> Survivors:
         if index is None or index in live or index in erased:
             continue
         live.add(index)
-        stack.extend(_resolve(n, splices) for n in graph.vertices[index].inputs if n and n not in dead)
+        stack.extend(
+            _resolve(n, splices) for n in graph.vertices[index].inputs if n and n not in dead
+        )
     removed = frozenset(v.index for v in graph.vertices if v.index not in live)
     before = _reached(graph)
     removed = removed - (frozenset(v.index for v in graph.vertices) - before)

@@ -12,11 +12,12 @@ _FROZEN_SHOWN = 12
 
 
 def explain(analysis: Analysis) -> str:
-    """A table of groups with cost and share, the frozen list, and how much can be reached at all."""
+    """A table of groups with cost and share, what stays and why, and what share can go."""
     space = analysis.space
     summary = space.model
     lines = [
-        f"opset {summary.opset}, {summary.parameters:,} parameters, {summary.macs:,} MACs per sample",
+        f"opset {summary.opset}, {summary.parameters:,} parameters, "
+        f"{summary.macs:,} MACs per sample",
         f"{len(space.segments)} segments, "
         + ", ".join(f"{n} {kind} groups" for kind, n in sorted(_kinds(space.groups).items())),
         f"{covered_share(analysis):.1%} of the parameters belong to a channel or head group",
@@ -58,18 +59,18 @@ def _kinds(groups: Sequence[Group]) -> Counter[str]:
 
 def _table(groups: Sequence[Group], macs: int, parameters: int) -> list[str]:
     rows = [("group", "units", "MACs/unit", "share", "params/unit", "share", "goes with")]
-    for group in groups:
-        rows.append(
-            (
-                group.id,
-                str(group.units),
-                f"{group.macs:,}",
-                f"{group.macs / max(1, macs):.2%}",
-                f"{group.parameters:,}",
-                f"{group.parameters / max(1, parameters):.2%}",
-                group.parent or "",
-            )
+    rows += [
+        (
+            group.id,
+            str(group.units),
+            f"{group.macs:,}",
+            f"{group.macs / max(1, macs):.2%}",
+            f"{group.parameters:,}",
+            f"{group.parameters / max(1, parameters):.2%}",
+            group.parent or "",
         )
+        for group in groups
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(7)]
     return [
         "  ".join(

@@ -56,7 +56,7 @@ class Labelling:
         return np.arange(start, start + length, dtype=np.int64)
 
     def tie(self, left: Axis, right: Axis, reason: str) -> None:
-        """Positions of two axes go together; against a fixed axis the other stays, for ``reason``."""
+        """Positions of two axes go together; against a fixed axis the other stays."""
         if left is None or right is None:
             self.freeze(left if right is None else right, reason)
             return

@@ -1,8 +1,8 @@
 """Bytes of an ONNX file -> the normalised working copy that every later stage reads.
 
 Done here: local functions inlined, Constant nodes turned into initializers, Identity of an
-initializer resolved, equal 1-D weights that an exporter merged given back their own tensors, unique
-node names. Kept as in the file: opset, IR version, metadata, names and shapes of inputs and outputs.
+initializer resolved, equal vectors that an exporter merged given back their own tensors, unique
+node names. Kept as in the file: opset, IR version, metadata, its inputs and outputs.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import inliner, numpy_helper
 
 from graph_analysis.errors import ModelError
@@ -40,7 +40,7 @@ class LoadedModel:
     @property
     def opset(self) -> int:
         """Version of the default operator set."""
-        return next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+        return next(int(o.version) for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
 
 
 def load_model(source: Path | bytes) -> LoadedModel:
@@ -71,7 +71,8 @@ def _read(path: Path) -> bytes:
 
 def _parse(data: bytes) -> onnx.ModelProto:
     if not data:
-        raise ModelError("the model file is empty; upload an ONNX file", code="model-empty")
+        msg = "the model file is empty; upload an ONNX file"
+        raise ModelError(msg, code="model-empty")
     try:
         return onnx.load_model_from_string(data)
     except DecodeError as error:
@@ -88,7 +89,8 @@ def _check(model: onnx.ModelProto) -> None:
         message = "the file holds no ONNX nodes; export the network to ONNX again"
         raise ModelError(message, code="model-empty" if model.ir_version else "model-not-onnx")
     if not model.graph.input or not model.graph.output:
-        raise ModelError("the model has no inputs or no outputs", code="model-no-io")
+        msg = "the model has no inputs or no outputs"
+        raise ModelError(msg, code="model-no-io")
     if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
         message = "the model names no default opset; export it again"
         raise ModelError(message, code="model-opset")
@@ -114,6 +116,8 @@ def _name_nodes(graph: onnx.GraphProto) -> frozenset[str]:
 
 
 def _resolve_constants(graph: onnx.GraphProto) -> None:
+    if _has_bodies(graph):  # a body may capture what would be renamed: leave such graphs alone
+        return
     outputs = {value.name for value in graph.output}
     known = {tensor.name for tensor in graph.initializer}
     renamed: dict[str, str] = {}
@@ -132,20 +136,8 @@ def _resolve_constants(graph: onnx.GraphProto) -> None:
             renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)
-    if len(kept) == len(graph.node) or _has_bodies(graph):
-        if _has_bodies(graph):  # a body may capture what was renamed: leave such graphs alone
-            _restore(graph, renamed)
-        return
     del graph.node[:]
     graph.node.extend(kept)
-
-
-def _restore(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
-    made = {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    kept = [tensor for tensor in graph.initializer if tensor.name not in made]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    del renamed
 
 
 def _has_bodies(graph: onnx.GraphProto) -> bool:

@@ -39,14 +39,15 @@ def node_groups(
     3. A group of one unit, or touched by a ``protect`` pattern, or of another kind, stays.
     """
     places = _places(graph, labelling, classes)
-    by_signature: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    by_signature: dict[tuple[GroupKind, object], list[int]] = defaultdict(list)
     for unit, where in places.items():
         kind = GroupKind.HEAD if classes.is_head[unit] else GroupKind.CHANNEL
         signature = tuple((place, len(indices)) for place, indices in sorted(where.items()))
         by_signature[(kind, signature)].append(unit)
-    groups, taken, denied = [], set(), {}
+    groups: list[NodeGroup] = []
+    taken: set[str] = set()
+    denied: dict[str, str] = {}
     for (kind, _), units in sorted(by_signature.items(), key=lambda item: min(item[1])):
-        assert isinstance(kind, GroupKind)
         names = {name for name, _ in places[units[0]]}
         reason = _denied(graph, names, len(units), kind, protect, kinds)
         if reason:
@@ -163,7 +164,5 @@ def _frozen(
         else:
             reason = classes.reason(next(axis for axis in axes if axis is not None))
         frozen.append(Frozen(initializer=name, reason=reason))
-    frozen += [
-        Frozen(tensor=name, reason="graph inputs keep their shape") for name in graph.inputs
-    ]
+    frozen += [Frozen(tensor=name, reason="graph inputs keep their shape") for name in graph.inputs]
     return frozen

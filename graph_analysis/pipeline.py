@@ -15,6 +15,7 @@ from graph_analysis.node_groups import NodeGroup, node_groups
 from graph_analysis.removal import Refused, Structure, removal_structures
 from graph_analysis.rules import apply_rules
 from graph_analysis.search_space import (
+    Frozen,
     GroupKind,
     ModelSummary,
     SearchSpace,
@@ -225,7 +226,7 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
     return _with_space(analysis, summary, tuple(frozen))
 
 
-def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[object, ...]) -> Analysis:
+def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[Frozen, ...]) -> Analysis:
     """Price the structures, find every group's parent, and write the space down."""
     none = np.zeros(len(analysis.classes.class_of) + 1, bool)
     whole = survivors(analysis.graph, frozenset())
@@ -242,7 +243,10 @@ def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[object,
         )
         structures.append(replace(entry, group=group))
         lost[group.id] = (remaining.removed, set(entry.classes), group.macs)
-    groups = [replace(e, group=replace(e.group, parent=_parent(analysis, e, lost))) for e in analysis.node_groups]
+    groups = [
+        replace(e, group=replace(e.group, parent=_parent(analysis, e, lost)))
+        for e in analysis.node_groups
+    ]
     space = SearchSpace(
         model=summary,
         segments=tuple(
@@ -256,11 +260,9 @@ def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[object,
             for segment in analysis.segments.segments
         ),
         groups=tuple(entry.group for entry in (*structures, *groups)),
-        frozen=frozen,  # type: ignore[arg-type]
+        frozen=frozen,
     )
-    return replace(
-        analysis, structures=tuple(structures), node_groups=tuple(groups), space=space
-    )
+    return replace(analysis, structures=tuple(structures), node_groups=tuple(groups), space=space)
 
 
 def _parent(

@@ -21,10 +21,56 @@ _AFFINE = frozenset(
     {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
 )
 _KEEPS_ZERO = frozenset(
-    "Abs Asin Asinh Atan AveragePool Cast Ceil Celu DepthToSpace Dropout Elu Erf Flatten Floor Gelu "
-    "GlobalAveragePool GlobalMaxPool HardSwish Identity LeakyRelu MaxPool Mish Mul Neg PRelu Pad Relu "
-    "Reshape Resize Round Selu Sign Sin Sinh Slice Softsign SpaceToDepth Sqrt Squeeze Swish Tan Tanh "
-    "Tile Transpose Unsqueeze Upsample Expand Div".split()
+    [
+        "Abs",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "AveragePool",
+        "Cast",
+        "Ceil",
+        "Celu",
+        "DepthToSpace",
+        "Dropout",
+        "Elu",
+        "Erf",
+        "Flatten",
+        "Floor",
+        "Gelu",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "MaxPool",
+        "Mish",
+        "Mul",
+        "Neg",
+        "PRelu",
+        "Pad",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Round",
+        "Selu",
+        "Sign",
+        "Sin",
+        "Sinh",
+        "Slice",
+        "Softsign",
+        "SpaceToDepth",
+        "Sqrt",
+        "Squeeze",
+        "Swish",
+        "Tan",
+        "Tanh",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+        "Upsample",
+        "Expand",
+        "Div",
+    ]
 )
 
 
@@ -124,7 +170,7 @@ def _silences(graph: TraceGraph, piece: Piece) -> bool:
 
 def _keeps_zero(graph: TraceGraph, piece: Piece) -> bool:
     if len(piece.members) > 1:
-        return _region_keeps_zero(graph, piece)
+        return _region_keeps_zero(piece)
     vertex = piece.members[0]
     if vertex.op_type == "Clip":
         return _clip_keeps_zero(graph, vertex.inputs, vertex.attributes)
@@ -140,9 +186,7 @@ def _keeps_zero(graph: TraceGraph, piece: Piece) -> bool:
     return vertex.op_type in _KEEPS_ZERO
 
 
-def _clip_keeps_zero(
-    graph: TraceGraph, inputs: Sequence[str], attributes: object
-) -> bool:
+def _clip_keeps_zero(graph: TraceGraph, inputs: Sequence[str], attributes: object) -> bool:
     bounds = dict(attributes) if isinstance(attributes, dict) else {}
     low, high = bounds.get("min", -1.0), bounds.get("max", 1.0)
     for slot, name in enumerate(inputs[1:3], 1):
@@ -155,7 +199,7 @@ def _clip_keeps_zero(
     return bool(low <= 0 <= high)
 
 
-def _region_keeps_zero(graph: TraceGraph, piece: Piece) -> bool:
+def _region_keeps_zero(piece: Piece) -> bool:
     """Known products of an activation with its own gate, like SiLU, map 0 to 0."""
     last = piece.members[-1]
     if last.op_type == "Mul":
@@ -193,7 +237,7 @@ def _joint(
     if vertex.inputs.count(tensor) > 1:
         return f"is both inputs of {vertex.name!r}"
     if vertex.op_type == "Concat":
-        return _concat(graph, segment, vertex.attributes["axis"], tensor, labelling, classes, gone)
+        return _concat(segment, vertex.attributes["axis"], tensor, labelling, classes, gone)
     if vertex.op_type == "Sub" and vertex.inputs[0] == tensor:
         return f"is the left side of {vertex.name!r}"
     shape = graph.shape(vertex.outputs[0])
@@ -206,7 +250,6 @@ def _joint(
 
 
 def _concat(
-    graph: TraceGraph,
     segment: Segment,
     axis: int,
     tensor: str,
@@ -228,6 +271,14 @@ def _concat(
     return None
 
 
+def _is_zeroable(graph: TraceGraph, name: str) -> bool:
+    """Not a lone number beside the weights (an epsilon, a factor of a decomposed activation)."""
+    if np.prod(graph.initializers[name].dims) > 1:
+        return True
+    users = (graph.vertices[index].op_type for index, _ in graph.consumers[name])
+    return any(user in _STEMS or user in _AFFINE for user in users)
+
+
 def _structure(
     graph: TraceGraph,
     segment: Segment,
@@ -239,9 +290,11 @@ def _structure(
 ) -> Structure:
     vertices = frozenset(m.index for p in segment.pieces for m in p.members)
     zero = [
-        WeightSlices(initializer=name, axis=0, unit_indices=(tuple(range(graph.initializers[name].dims[0])),))
+        WeightSlices(
+            initializer=name, axis=0, unit_indices=(tuple(range(graph.initializers[name].dims[0])),)
+        )
         for name in weights
-        if name not in labelling.unzeroable
+        if name not in labelling.unzeroable and _is_zeroable(graph, name)
     ]
     cut: list[WeightSlices] = []
     wanted = np.asarray(gone, np.int64)

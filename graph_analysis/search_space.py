@@ -164,11 +164,13 @@ class SearchSpace:
             message = f"not a search space: no JSON object with a 'schema' ({error})"
             raise InputError(message, code="invalid-json") from error
         if schema != SCHEMA:
-            raise InputError(f"search space has schema {schema!r}, this version reads {SCHEMA!r}")
+            msg = f"search space has schema {schema!r}, this version reads {SCHEMA!r}"
+            raise InputError(msg)
         try:
             return _space_from_dict(data)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise InputError(f"search space is incomplete or malformed: {error!r}") from error
+            msg = f"search space is incomplete or malformed: {error!r}"
+            raise InputError(msg) from error
 
 
 def _group_to_dict(group: Group) -> dict[str, Any]:

@@ -65,34 +65,36 @@ def pieces_of(graph: TraceGraph) -> list[Piece]:
         made = [name for name in vertex.outputs if name in activations]
         if not data or not made or vertex.index in fused:
             continue
-        region = _region(graph, vertex, data, activations, users) if vertex.index not in fused else None
+        region = (
+            _region(graph, vertex, data, activations, users) if vertex.index not in fused else None
+        )
         if region:
             fused.update(member.index for member in region)
             last = region[-1]
-            pieces.append(
-                Piece(members=tuple(region), inputs=(data[0],), output=last.outputs[0])
-            )
+            pieces.append(Piece(members=tuple(region), inputs=(data[0],), output=last.outputs[0]))
             continue
         pieces.append(Piece(members=(vertex,), inputs=data, output=made[0]))
     return pieces
 
 
 def _activations(graph: TraceGraph) -> set[str]:
-    found = {name for name in graph.inputs}
+    found = set(graph.inputs)
     for vertex in graph.vertices:
         if vertex.op_type in _SHAPE_ONLY:
             continue
         if any(name in found for name in vertex.inputs):
-            found.update(
-                name for name in vertex.outputs if name and graph.constant(name) is None
-            )
+            found.update(name for name in vertex.outputs if name and graph.constant(name) is None)
     return found
 
 
 def _users(graph: TraceGraph, activations: set[str]) -> dict[str, list[int]]:
     return {
         name: sorted(
-            {i for i, _ in graph.consumers.get(name, ()) if graph.vertices[i].op_type not in _SHAPE_ONLY}
+            {
+                i
+                for i, _ in graph.consumers.get(name, ())
+                if graph.vertices[i].op_type not in _SHAPE_ONLY
+            }
         )
         for name in activations
     }
@@ -158,7 +160,9 @@ def segment_graph(graph: TraceGraph) -> SegmentGraph:
                 before[number].append(maker[name])
     home: dict[int, int] = {}
     chains: list[list[int]] = []
-    queue = deque(n for n, piece in enumerate(pieces) if any(i in graph.inputs for i in piece.inputs))
+    queue = deque(
+        n for n, piece in enumerate(pieces) if any(i in graph.inputs for i in piece.inputs)
+    )
     while queue:
         number = queue.popleft()
         if number in home:
@@ -174,7 +178,9 @@ def segment_graph(graph: TraceGraph) -> SegmentGraph:
             Segment(
                 id=label[place],
                 pieces=tuple(pieces[n] for n in chains[place]),
-                inputs=tuple(dict.fromkeys(label[home[n]] for n in before[chains[place][0]] if n in home)),
+                inputs=tuple(
+                    dict.fromkeys(label[home[n]] for n in before[chains[place][0]] if n in home)
+                ),
                 outputs=tuple(
                     dict.fromkeys(label[home[n]] for n in after[chains[place][-1]] if n in home)
                 ),
@@ -186,7 +192,11 @@ def segment_graph(graph: TraceGraph) -> SegmentGraph:
 
 
 def _chain(
-    number: int, pieces: list[Piece], after: list[list[int]], home: dict[int, int], graph: TraceGraph
+    number: int,
+    pieces: list[Piece],
+    after: list[list[int]],
+    home: dict[int, int],
+    graph: TraceGraph,
 ) -> list[int]:
     chain = [number]
     while not pieces[number].is_joint:

@@ -68,9 +68,7 @@ def infer_shapes(
     return shapes
 
 
-def _bind(
-    value: onnx.ValueInfoProto, scale: int, given: tuple[int, ...] | None
-) -> tuple[int, ...]:
+def _bind(value: onnx.ValueInfoProto, scale: int, given: tuple[int, ...] | None) -> tuple[int, ...]:
     dims = value.type.tensor_type.shape.dim
     if given is not None and len(given) != len(dims):
         message = f"input {value.name!r} has {len(dims)} axes, --input-shape gives {len(given)}"

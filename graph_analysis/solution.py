@@ -37,7 +37,8 @@ class Solution:
         for key, units in ordered.items():
             group = space.group_by_id.get(key)
             if group is None:
-                raise SolutionError(f"group {key!r} is not in the search space", param=key)
+                msg = f"group {key!r} is not in the search space"
+                raise SolutionError(msg, param=key)
             if units[0] < 0 or units[-1] >= group.units:
                 message = f"group {key!r} has units 0..{group.units - 1}, solution names {units}"
                 raise SolutionError(message, param=key)
@@ -46,10 +47,11 @@ class Solution:
     def check(self, space: SearchSpace) -> None:
         """Raise ``SolutionError`` unless this solution was made for ``space``."""
         if self.space != space.sha256:
-            raise SolutionError(
+            msg = (
                 f"the solution is for search space {self.space[:12]}, the model's is "
                 f"{space.sha256[:12]}; solve again with this model and the same options"
             )
+            raise SolutionError(msg)
         Solution.of(space, self.removed)
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -75,7 +77,8 @@ class Solution:
             message = f"not a solution: no JSON object with a 'schema' ({error})"
             raise InputError(message, code="invalid-json") from error
         if schema != SCHEMA:
-            raise InputError(f"solution has schema {schema!r}, this version reads {SCHEMA!r}")
+            msg = f"solution has schema {schema!r}, this version reads {SCHEMA!r}"
+            raise InputError(msg)
         try:
             removed = {
                 str(key): tuple(int(unit) for unit in units)
@@ -83,4 +86,5 @@ class Solution:
             }
             return cls(space=str(data["space"]), removed=removed)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise InputError(f"solution is incomplete or malformed: {error!r}") from error
+            msg = f"solution is incomplete or malformed: {error!r}"
+            raise InputError(msg) from error

@@ -158,14 +158,16 @@ class Selection:
 
     def _erased(self, removed: Mapping[str, set[int]]) -> frozenset[int]:
         structures = self._analysis.structure_by_id
-        return frozenset(i for key in removed if key in structures for i in structures[key].vertices)
+        return frozenset(
+            i for key in removed if key in structures for i in structures[key].vertices
+        )
 
     def _survivors(self, removed: Mapping[str, set[int]]) -> Survivors:
         return survivors(self._analysis.graph, self._erased(removed))
 
     def _is_dead(self, key: str) -> bool:
         parent_removed = self._survivors(self._removed).removed
-        if not parent_removed or key in self._removed and key in self._analysis.structure_by_id:
+        if not parent_removed or (key in self._removed and key in self._analysis.structure_by_id):
             return False
         entry = self._analysis.space.group_by_id[key]
         if key in self._analysis.structure_by_id:

@@ -109,7 +109,9 @@ def trace(model: onnx.ModelProto, first: Shapes, second: Shapes) -> TraceGraph:
             free[name] = frozenset(range(len(shape)))
         else:
             free[name] = frozenset(
-                axis for axis, pair in enumerate(zip(shape, other, strict=True)) if len(set(pair)) > 1
+                axis
+                for axis, pair in enumerate(zip(shape, other, strict=True))
+                if len(set(pair)) > 1
             )
     return TraceGraph(
         vertices=vertices,

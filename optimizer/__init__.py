@@ -1,0 +1,1 @@
+"""Training: an ONNX model as a torch module, the H2SPG optimizer, the trainer."""

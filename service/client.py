@@ -40,7 +40,7 @@ __all__ = [
     "ServiceUnreachableError",
 ]
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_URL = "http://127.0.0.1:8080"
 T = TypeVar("T")
 _POLL_SECONDS = 30.0
 _CHUNK_BYTES = 1024 * 1024

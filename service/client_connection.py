@@ -87,7 +87,7 @@ class Connection:
                 base_url=url, headers=headers, timeout=timeout, transport=transport, trust_env=False
             )
         except (httpx.InvalidURL, ValueError) as error:
-            message = f"'{url}' is not an address; use something like http://127.0.0.1:8000"
+            message = f"'{url}' is not an address; use something like http://127.0.0.1:8080"
             raise ServiceUnreachableError(message) from error
         self._attempts = attempts
         self._sleep = sleep

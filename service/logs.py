@@ -47,7 +47,9 @@ def _extra(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def configure_logs(*, process: str, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+def configure_logs(
+    *, process: str, stream: TextIO | None = None, level: int = logging.INFO
+) -> None:
     """Send everything that this process logs to ``stream`` (stderr) as JSON lines.
 
     Args:

@@ -122,7 +122,8 @@ class Settings:
 
     def to_environment(self) -> dict[str, str]:
         """The variables that make a child process read the same settings."""
-        return {PREFIX + item.name.upper(): _text(getattr(self, item.name)) for item in fields(self)}
+        names = [item.name for item in fields(self)]
+        return {PREFIX + name.upper(): _text(getattr(self, name)) for name in names}
 
     @property
     def jobs_dir(self) -> Path:

@@ -36,6 +36,7 @@ jobs = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("wanted", sa.String(8), nullable=False),
     sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("model_key", sa.String(200), nullable=False, index=True),
     sa.Column("tag", sa.Integer, nullable=False),  # start tag: owners take turns
     sa.Column("fence", sa.Integer, nullable=False),  # grows at every start
     sa.Column("attempt", sa.Integer, nullable=False),  # starts that were charged

@@ -5,14 +5,24 @@ import numpy as np
 from graph_analysis.labels import Axes, Labelling
 from graph_analysis.trace_graph import Vertex
 
-REDUCTIONS = (
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum ReduceSumSquare ArgMax ArgMin"
-).split()
+REDUCTIONS = [
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "ArgMax",
+    "ArgMin",
+]
 
 
 def batch_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """BatchNormalization, InstanceNormalization: everything per channel; statistics are not zeroed."""
+    """BatchNormalization, InstanceNormalization: all per channel; statistics are not zeroed."""
     x = labelling.of(vertex.inputs[0])
     for slot, name in enumerate(vertex.inputs[1:], 1):
         labelling.tie(labelling.of(name)[0], x[1], f"{vertex.name!r}: its channels stay")

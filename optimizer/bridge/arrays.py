@@ -6,7 +6,7 @@ import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 
-DTYPES = {
+DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
     TensorProto.DOUBLE: torch.float64,
     TensorProto.FLOAT16: torch.float16,
@@ -33,7 +33,8 @@ def tensor_from_proto(proto: onnx.TensorProto) -> torch.Tensor:
     """
     if proto.data_type not in DTYPES:
         kind = onnx.helper.tensor_dtype_to_string(proto.data_type)
-        raise TypeError(f"initializer '{proto.name}' holds {kind}, which torch cannot")
+        message = f"initializer '{proto.name}' holds {kind}, which torch cannot"
+        raise TypeError(message)
     return tensor_from_array(numpy_helper.to_array(proto))
 
 
@@ -49,5 +50,7 @@ def array_from_tensor(tensor: torch.Tensor) -> np.ndarray:
     """Copy a tensor from any device into an array; the inverse of ``tensor_from_array``."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
-    return tensor.numpy().copy()
+        tensor = tensor.view(torch.int16)
+        return np.array(tensor.numpy().view(ml_dtypes.bfloat16))
+    array: np.ndarray = tensor.numpy()
+    return array.copy()

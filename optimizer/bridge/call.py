@@ -52,7 +52,8 @@ class Call:
     def value(self, position: int) -> Value:
         """Return an input as it is."""
         if not self.has(position):
-            raise UnsupportedVariant(f"lacks input {position}")
+            message = f"lacks input {position}"
+            raise UnsupportedVariant(message)
         found = self.inputs[position]
         assert found is not None
         return found
@@ -81,7 +82,8 @@ class Call:
         """
         found = self.numbers(position)
         if isinstance(found, Value):
-            raise UnsupportedVariant(f"computes its input {position} at run time")
+            message = f"computes its input {position} at run time"
+            raise UnsupportedVariant(message)
         return found
 
     def fixed_list(self, position: int) -> tuple[int, ...]:
@@ -127,7 +129,8 @@ class Call:
         """
         found = self.attribute(name, default)
         if found != covered:
-            raise UnsupportedVariant(f"with {name}={found!r} is not covered")
+            message = f"with {name}={found!r} is not covered"
+            raise UnsupportedVariant(message)
 
     def rank(self, position: int) -> int:
         """Return the number of axes of an input.
@@ -137,7 +140,8 @@ class Call:
         """
         rank = self.value(position).rank
         if rank is None:
-            raise UnsupportedVariant(f"needs the rank of its input {position}, which is not known")
+            message = f"needs the rank of its input {position}, which is not known"
+            raise UnsupportedVariant(message)
         return rank
 
     def dtype(self, position: int) -> torch.dtype:
@@ -148,7 +152,8 @@ class Call:
         """
         dtype = self.value(position).dtype
         if dtype is None:
-            raise UnsupportedVariant(f"needs the type of its input {position}, which is not known")
+            message = f"needs the type of its input {position}, which is not known"
+            raise UnsupportedVariant(message)
         return dtype
 
     def settle(self, found: Value | HostValue, dtype: torch.dtype = torch.int64) -> Value:

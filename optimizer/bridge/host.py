@@ -8,7 +8,7 @@ plain one so that a module that calls it can be copied and pickled.
 import math
 import operator
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -52,7 +52,9 @@ def elementwise(name: str, *operands: HostValue) -> HostValue:
         return function(*operands)
     length = max(lengths) if 0 not in lengths else 0
     spread = [
-        operand if isinstance(operand, tuple) and len(operand) == length else (only(operand),) * length
+        operand
+        if isinstance(operand, tuple) and len(operand) == length
+        else (only(operand),) * length
         for operand in operands
     ]
     return tuple(function(*element) for element in zip(*spread, strict=True))
@@ -71,7 +73,7 @@ def repeat(count: tuple[int, ...], value: Number) -> tuple[Number, ...]:
 
 def to_list(x: torch.Tensor) -> HostValue:
     """Read a small tensor; synchronises when it lives on a device, so a last resort."""
-    values = x.tolist()
+    values: Any = x.tolist()
     return tuple(values) if isinstance(values, list) else values
 
 

@@ -18,7 +18,13 @@ from optimizer.bridge.arrays import DTYPES, tensor_from_proto
 from optimizer.bridge.bindings import Bindings
 from optimizer.bridge.call import Call
 from optimizer.bridge.names import attribute_paths
-from optimizer.bridge.registry import HostTranslator, Translator, UnsupportedVariant, find, find_on_host
+from optimizer.bridge.registry import (
+    HostTranslator,
+    Translator,
+    UnsupportedVariant,
+    find,
+    find_on_host,
+)
 from optimizer.bridge.roles import trainable_initializers
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
@@ -93,7 +99,9 @@ class GraphImport:
             self._report(node, opset, "has no torch function")
         if translator is None or self._unsupported:  # keep looking for unsupported ones only
             return
-        inputs = [self._lookup(name, f"node '{node.name}'") if name else None for name in node.input]
+        inputs = [
+            self._lookup(name, f"node '{node.name}'") if name else None for name in node.input
+        ]
         call = Call(node, opset, inputs, self.writer, self._initializer)
         self.writer.name_next(next((name for name in node.output if name), node.name))
         try:
@@ -107,9 +115,10 @@ class GraphImport:
 
     def _results(self, call: Call, translator: Translator) -> Sequence[Value]:
         on_host = self._on_host(call)
-        result = on_host(call) if on_host else None
-        if result is None:
-            result = translator(call)
+        host_result = on_host(call) if on_host else None
+        if host_result is not None:
+            return [host_result]
+        result = translator(call)
         return [result] if isinstance(result, Value) else result
 
     def _on_host(self, call: Call) -> HostTranslator | None:
@@ -125,9 +134,12 @@ class GraphImport:
             return self._values[name]
         found = self._initializer(name)
         if found is None:
-            raise ModelError(
+            message = (
                 f"{reader} reads '{name}', which no input, initializer or earlier node provides; "
-                "check the file with onnx.checker",
+                "check the file with onnx.checker"
+            )
+            raise ModelError(
+                message,
                 code="model-invalid-graph",
                 param=name,
             )

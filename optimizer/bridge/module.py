@@ -1,9 +1,8 @@
-"""The trainable form of an ONNX model: a torch.fx module and the map from weights to initializers."""
+"""The trainable form of an ONNX model: a torch.fx module, and its weights by initializer."""
 
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
@@ -67,14 +66,16 @@ class ImportedModule:
             target = live[name] if name in live else self.fixed[name]
             source = tensor_from_array(array)
             if target.shape != source.shape:
-                raise ValueError(
+                message = (
                     f"weight '{name}' has shape {tuple(source.shape)}, not {tuple(target.shape)}"
                 )
+                raise ValueError(message)
             if name not in live and not torch.equal(target, source.to(target.dtype)):
-                raise ValueError(
+                message = (
                     f"initializer '{name}' was folded into the code; import the model with its new "
                     "value instead"
                 )
+                raise ValueError(message)
             if name in live:
                 with torch.no_grad():
                     target.copy_(source)

@@ -29,7 +29,9 @@ class UnsupportedVariant(Exception):  # noqa: N818 - control flow: the importer 
     """A translator meets an attribute or input that it does not cover; the text is the reason."""
 
 
-def operator(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Translator], Translator]:
+def operator(
+    *op_types: str, since: int = 1, domain: str = ""
+) -> Callable[[Translator], Translator]:
     """Register the decorated translator for ``op_types`` from version ``since`` on."""
 
     def register(translator: Translator) -> Translator:

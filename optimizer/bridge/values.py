@@ -46,12 +46,16 @@ class Value:
     @property
     def is_small_constant(self) -> bool:
         """Whether it can take part in shape arithmetic as it is."""
-        return self.constant is not None and self.constant.dim() <= 1 and self.constant.numel() <= SMALL
+        return (
+            self.constant is not None
+            and self.constant.dim() <= 1
+            and self.constant.numel() <= SMALL
+        )
 
     def numbers(self) -> HostValue:
         """Return a constant as a Python number or flat tuple."""
         assert self.constant is not None
-        listed = self.constant.tolist()
+        listed: Any = self.constant.tolist()
         return tuple(listed) if isinstance(listed, list) else listed
 
     def shape(self, binding: int = 0) -> tuple[int, ...] | None:

@@ -93,7 +93,9 @@ class Writer:
         probes = self._probe(function, args, kwargs)
         return self._items(count, self._call(function, args, kwargs), probes)
 
-    def emit_module(self, kind: str, module: torch.nn.Module, count: int, *args: Any) -> list[Value]:
+    def emit_module(
+        self, kind: str, module: torch.nn.Module, count: int, *args: Any
+    ) -> list[Value]:
         """Write a call of ``module``: an operator that differs between training and inference."""
         path = self._new_path(kind)
         self.root.add_module(path, module)

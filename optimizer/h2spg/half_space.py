@@ -45,7 +45,8 @@ class PenaltySettings:
         }
         broken = [rule for rule, holds in legal.items() if not holds]
         if broken:
-            raise ValueError(f"penalty settings must satisfy {', '.join(broken)}; got {self}")
+            message = f"penalty settings must satisfy {', '.join(broken)}; got {self}"
+            raise ValueError(message)
 
 
 PUBLISHED_FOR_ADAM = PenaltySettings(penalty=1e-2, amplify=20.0, limit=1e3)
@@ -80,9 +81,7 @@ def penalty_factor(
     return torch.where(dot_U >= 0, settings.penalty, factor_U)
 
 
-def leaves_half_space(
-    trial_dot_U: Tensor, square_norm_U: Tensor, *, epsilon: float
-) -> Tensor:
+def leaves_half_space(trial_dot_U: Tensor, square_norm_U: Tensor, *, epsilon: float) -> Tensor:
     """Which units the half-space step zeroes: <trial, x> < epsilon * ||x||^2.
 
     At x = 0 the strict test is false and would let the unit back in, so that zero stays zero by a

@@ -21,18 +21,18 @@ class Measured:
     """Sums over the elements x of each unit in one step; all float64 (U,).
 
     Attributes:
-        square_norm_U: ||x||^2.
-        size_U: Number of elements.
-        gradient_dot_U: <x, g> with the gradient g; where a criterion needs it.
-        direction_dot_U: <x, d> with the direction d of the plain optimizer, x <- x - lr * d.
-        direction_square_norm_U: ||d||^2.
+        square_norm: ||x||^2.
+        size: Number of elements.
+        gradient_dot: <x, g> with the gradient g; where a criterion needs it.
+        direction_dot: <x, d> with the direction d of the plain optimizer, x <- x - lr * d.
+        direction_square_norm: ||d||^2.
     """
 
-    square_norm_U: Tensor
-    size_U: Tensor
-    gradient_dot_U: Tensor | None = None
-    direction_dot_U: Tensor | None = None
-    direction_square_norm_U: Tensor | None = None
+    square_norm: Tensor
+    size: Tensor
+    gradient_dot: Tensor | None = None
+    direction_dot: Tensor | None = None
+    direction_square_norm: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class SaliencyCriterion:
 
     Attributes:
         saliency: Maps what was measured to float64 (U,).
-        needs_gradient: Whether it reads ``gradient_dot_U``.
+        needs_gradient: Whether it reads ``gradient_dot``.
         needs_direction: Whether it reads the two sums over the direction.
         is_relative: Whether a value means something only beside others of its pool, so that it is
             to be divided by their mean before pools are compared.
@@ -59,17 +59,17 @@ def magnitude(measured: Measured) -> Tensor:
     Root mean square, not norm / n: the latter falls with the size of a unit whose weights are
     scaled alike, and would call everything large redundant (PAPER.md 1.3).
     """
-    return (measured.square_norm_U / measured.size_U.clamp_min(1)).sqrt()
+    return (measured.square_norm / measured.size.clamp_min(1)).sqrt()
 
 
 def taylor_first(measured: Measured) -> Tensor:
     """|<x, g>|: how much the loss changes, to first order, when the unit goes."""
-    return _given(measured.gradient_dot_U).abs()
+    return _given(measured.gradient_dot).abs()
 
 
 def taylor_second(measured: Measured) -> Tensor:
     """0.5 * <x, g>^2: the second-order term with the empirical Fisher for the Hessian."""
-    return 0.5 * _given(measured.gradient_dot_U).square()
+    return 0.5 * _given(measured.gradient_dot).square()
 
 
 def cosine(measured: Measured) -> Tensor:
@@ -84,7 +84,7 @@ def paper(measured: Measured) -> Tensor:
     ``u = 1 / (||x|| / n + 1e-6)``; the outer norms run over all units.
     """
     cos_U = _cosine(measured)
-    mean_U = measured.square_norm_U.sqrt() / measured.size_U.clamp_min(1)
+    mean_U = measured.square_norm.sqrt() / measured.size.clamp_min(1)
     inverse_U = 1 / (mean_U + _PAPER_FLOOR)
     return -0.5 * (_unit_length(cos_U) + _unit_length(inverse_U))
 
@@ -120,13 +120,14 @@ def relative_to_pool(saliency_U: Tensor, pool_U: Tensor, counted_U: Tensor) -> T
 
 
 def _cosine(measured: Measured) -> Tensor:
-    dot_U = _given(measured.direction_dot_U)
-    lengths_U = (measured.square_norm_U * _given(measured.direction_square_norm_U)).sqrt()
+    dot_U = _given(measured.direction_dot)
+    lengths_U = (measured.square_norm * _given(measured.direction_square_norm)).sqrt()
     return dot_U / lengths_U.clamp_min(TINY)
 
 
 def _unit_length(vector_U: Tensor) -> Tensor:
-    return vector_U / torch.linalg.vector_norm(vector_U).clamp_min(TINY)
+    length: Tensor = torch.linalg.vector_norm(vector_U)
+    return vector_U / length.clamp_min(TINY)
 
 
 def _given(vector_U: Tensor | None) -> Tensor:

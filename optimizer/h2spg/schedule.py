@@ -57,7 +57,8 @@ class Schedule:
         if self.boundaries and self.total < self.boundaries[-1]:
             problems.append(f"arrival at step {self.boundaries[-1]} lies after the end")
         if problems:
-            raise ValueError(f"schedule {self.boundaries} of {self.total}: {'; '.join(problems)}")
+            message = f"schedule {self.boundaries} of {self.total}: {'; '.join(problems)}"
+            raise ValueError(message)
 
     @classmethod
     def regular(cls, *, warm_up: int, periods: int, period_steps: int, total: int) -> "Schedule":

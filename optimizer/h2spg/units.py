@@ -50,7 +50,7 @@ class UnitLayout:
         tensors: The tensors that hold units, each once, in order of first appearance.
         num_units: U.
         pool_of_unit: int64 (U,): units whose saliency is compared with the mean of their pool.
-        size_U: float64 (U,), elements of each unit.
+        size: float64 (U,), elements of each unit.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class UnitLayout:
                 tensors live on several devices.
         """
         if pool_of_unit.shape != (num_units,):
-            raise ValueError(f"pool_of_unit has shape {tuple(pool_of_unit.shape)}, not (U,)")
+            message = f"pool_of_unit has shape {tuple(pool_of_unit.shape)}, not (U,)"
+            raise ValueError(message)
         self.num_units = num_units
         self.tensors: list[Tensor] = []
         self._entries: list[tuple[int, int, Tensor]] = []  # tensor, dim, unit of position or U
@@ -78,14 +79,15 @@ class UnitLayout:
             self._entries.append((number, entry.dim, unit_P))
         devices = {tensor.device for tensor in self.tensors}
         if len(devices) > 1:
-            raise ValueError(f"the tensors of the units live on several devices: {devices}")
+            message = f"the tensors of the units live on several devices: {devices}"
+            raise ValueError(message)
         self.device = devices.pop() if devices else torch.device("cpu")
         self.pool_of_unit = pool_of_unit.to(self.device, torch.int64)
         indices = [unit_P for _, _, unit_P in self._entries]
         empty = torch.empty(0, dtype=torch.int64, device=self.device)
         self._unit_of_sum = torch.cat([empty, *indices])
         ones = [torch.ones((), device=self.device).expand(tensor.shape) for tensor in self.tensors]
-        self.size_U = self.sums(ones)
+        self.size = self.sums(ones)
 
     def sums(self, tensors: Sequence[Tensor]) -> Tensor:
         """Sum the elements of each unit.
@@ -159,15 +161,19 @@ def _sum_along(tensor: Tensor, dim: int) -> Tensor:
 def _check(entry: UnitSlices, num_units: int) -> None:
     array = _as_array(entry.parameter)
     if not array.is_floating_point():
-        raise ValueError(f"a unit holds a tensor of {array.dtype}; only floats can be shrunk")
+        message = f"a unit holds a tensor of {array.dtype}; only floats can be shrunk"
+        raise ValueError(message)
     if not 0 <= entry.dim < array.dim():
-        raise ValueError(f"dim {entry.dim} does not exist in a tensor of {array.dim()} dims")
+        message = f"dim {entry.dim} does not exist in a tensor of {array.dim()} dims"
+        raise ValueError(message)
     unit_P = entry.unit_of_position
     if unit_P.shape != (array.shape[entry.dim],):
-        raise ValueError(
+        message = (
             f"unit_of_position has shape {tuple(unit_P.shape)}, dim {entry.dim} has "
             f"{array.shape[entry.dim]} positions"
         )
+        raise ValueError(message)
     low, high = (int(unit_P.min()), int(unit_P.max())) if math.prod(unit_P.shape) else (0, -1)
     if low < NO_UNIT or high >= num_units:
-        raise ValueError(f"units run from 0 to {num_units - 1}, a slice names {low}..{high}")
+        message = f"units run from 0 to {num_units - 1}, a slice names {low}..{high}"
+        raise ValueError(message)

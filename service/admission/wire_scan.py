@@ -1,9 +1,9 @@
 """A walk over the raw protobuf bytes before any parser allocates for them.
 
 Two megabytes of the right bytes make a protobuf library build a gigabyte of objects. So messages
-are counted, their depth and exact lengths checked, on the bytes alone; nothing is copied. Also tells
-a file that ends early from one that never was ONNX: a cut-off copy begins like a model, and its last
-top-level field reaches beyond the end of the file.
+are counted, their depth and exact lengths checked, on the bytes alone; nothing is copied. Also
+tells a file that ends early from one that never was ONNX: a cut-off copy begins like a model, and
+its last top-level field reaches beyond the end of the file.
 """
 
 from collections.abc import Sequence

@@ -65,10 +65,9 @@ def compare(
         ModelError: A file cannot be used.
         InputError: A file is named twice, or ONNX Runtime does not run it.
     """
+    from exporters.measure import file_bytes, latencies
     from graph_analysis.loading import load_model
     from graph_analysis.pipeline import analyze
-
-    from exporters.measure import file_bytes, latencies
     from graph_analysis.solution import Solution
 
     analyses = {str(path): analyze(load_model(path)) for path in paths}

@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graph_analysis.errors import InputError
+from service.commands.options import (
+    ALL_KINDS,
+    InputShapes,
+    Json,
+    Kinds,
+    Multiple,
+    Protect,
+    analysis_options,
+)
 
 if TYPE_CHECKING:
     import onnx
-    from graph_analysis.pipeline import Analysis, AnalysisOptions
 
     from exporters.figures import Proof
+    from graph_analysis.pipeline import Analysis, AnalysisOptions
     from graph_analysis.solution import Solution
 
 Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The ONNX file.")]
@@ -30,18 +39,7 @@ MaskedFile = Annotated[
     Path | None,
     typer.Option("--masked", help="Also write the masked model: the proof's reference."),
 ]
-InputShapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input-shape", metavar="NAME=1,3,224,224", help="Bind the free axes of an input."
-    ),
-]
-Multiple = Annotated[int, typer.Option("--multiple", min=1, help="As given to solve.")]
-Protect = Annotated[
-    list[str] | None, typer.Option("--protect", metavar="PATTERN", help="As given to solve.")
-]
 Seed = Annotated[int, typer.Option("--seed", help="Of the proof's random inputs.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +88,7 @@ def cut(
     input_shape: InputShapes = None,
     multiple: Multiple = 1,
     protect: Protect = None,
+    kinds: Kinds = ALL_KINDS,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -97,7 +96,9 @@ def cut(
     from exporters.files import write_models
 
     _refuse_overwriting((model, solution), output, masked)
-    options = _options(input_shape or [], multiple, protect or [])
+    options = analysis_options(
+        input_shapes=input_shape or (), multiple=multiple, protect=protect or (), kinds=kinds
+    )
     result = cut_and_prove(model, solution.read_text(), options, seed=seed)
     files = {output: result.cut}
     if masked is not None:
@@ -121,12 +122,11 @@ def cut_and_prove(
         SolutionError: The solution is not one of this model under these options, or not valid.
         ProofFailedError: The cut model is not equal to the masked one.
     """
-    from graph_analysis.loading import load_model
-    from graph_analysis.pipeline import analyze
-
     from exporters.masked import mask
     from exporters.proof import prove
     from exporters.surgeon import shrink
+    from graph_analysis.loading import load_model
+    from graph_analysis.pipeline import analyze
     from graph_analysis.solution import Solution
 
     analysis = analyze(load_model(model), options=options)
@@ -145,22 +145,6 @@ def cut_and_prove(
     return CutResult(
         analysis=analysis, solution=solution, cut=result, masked=reference, proof=proof
     )
-
-
-def _options(input_shapes: list[str], multiple: int, protect: list[str]) -> "AnalysisOptions":
-    from graph_analysis.pipeline import AnalysisOptions
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for text in input_shapes:
-        name, _, numbers = text.rpartition("=")
-        try:
-            shapes[name] = tuple(int(number) for number in numbers.split(","))
-        except ValueError:
-            name = ""
-        if not name:
-            message = f"--input-shape {text!r} is not of the form NAME=1,3,224,224"
-            raise InputError(message, param="input-shape")
-    return AnalysisOptions(input_shapes=shapes, multiple=multiple, protect=tuple(protect))
 
 
 def _refuse_overwriting(inputs: tuple[Path, ...], output: Path, masked: Path | None) -> None:

@@ -7,7 +7,7 @@ product's own tables, so that the engine can be replaced. Two implementations: `
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -22,19 +22,19 @@ class EngineStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the job was cancelled or paused
-    """The engine was told to stop the job that runs here."""
-
-
 class JobWork(Protocol):
     """What a worker does with a job; handed to :meth:`JobEngine.run_worker`.
 
-    ``begin`` runs at every start and restart. ``stages`` are then run in order through ``run_stage``;
-    one that has returned is not run again after a restart. ``run_stage`` returns whether to go on.
-    A job that is cancelled in the middle of ``run_stage`` sees :class:`asyncio.CancelledError`.
+    1. ``begin`` runs at every start and restart.
+    2. ``stages`` are then run in order; one that has returned is not run again after a restart.
+    3. A job that is stopped in the middle of a stage sees :class:`asyncio.CancelledError` there.
+    4. ``stopped`` runs after that, and when the job is stopped between two stages.
     """
 
-    stages: Sequence[str]
+    @property
+    def stages(self) -> Sequence[str]:
+        """Names of the stages, in order."""
+        ...
 
     async def begin(self, job_id: str) -> bool:
         """Claim the job; False if there is nothing (more) to do."""
@@ -42,6 +42,10 @@ class JobWork(Protocol):
 
     async def run_stage(self, job_id: str, stage: str) -> bool:
         """Run one stage; False ends the job, whose status has been recorded."""
+        ...
+
+    async def stopped(self, job_id: str) -> None:
+        """Record that the job was stopped; idempotent."""
         ...
 
 
@@ -72,11 +76,12 @@ class JobEngine(Protocol):
         """Drop the engine's record of a job that has ended; idempotent."""
         ...
 
-    def run_worker(
+    async def run_worker(
         self, executor_id: str, work: JobWork, until: Callable[[], Awaitable[None]]
-    ) -> NoReturn:
-        """Work on jobs, one at a time, until ``until()`` returns; then leave the process (exit 0).
+    ) -> None:
+        """Work on jobs, one at a time, until ``until()`` returns.
 
-        The job that runs at that moment stays taken, so that a restart or a peer continues it.
+        The caller then leaves the process at once. The job that runs at that moment stays taken,
+        so that a restart or a peer continues it.
         """
         ...

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.registry import Translator, operator
@@ -26,10 +26,10 @@ _PLAIN: dict[str, Callable[..., torch.Tensor]] = {
     "Erf": torch.erf,
     "Exp": torch.exp,
     "Floor": torch.floor,
-    "HardSwish": F.hardswish,
+    "HardSwish": functional.hardswish,
     "IsNaN": torch.isnan,
     "Log": torch.log,
-    "Mish": F.mish,
+    "Mish": functional.mish,
     "Neg": torch.neg,
     "Not": torch.logical_not,
     "Reciprocal": torch.reciprocal,
@@ -39,8 +39,8 @@ _PLAIN: dict[str, Callable[..., torch.Tensor]] = {
     "Sign": torch.sign,
     "Sin": torch.sin,
     "Sinh": torch.sinh,
-    "Softplus": F.softplus,
-    "Softsign": F.softsign,
+    "Softplus": functional.softplus,
+    "Softsign": functional.softsign,
     "Sqrt": torch.sqrt,
     "Tan": torch.tan,
     "Tanh": torch.tanh,
@@ -73,22 +73,22 @@ def _with_attributes(
     return translate
 
 
-operator("Elu")(_with_attributes(F.elu, alpha=("alpha", 1.0)))
-operator("Celu")(_with_attributes(F.celu, alpha=("alpha", 1.0)))
-operator("LeakyRelu")(_with_attributes(F.leaky_relu, negative_slope=("alpha", 0.01)))
+operator("Elu")(_with_attributes(functional.elu, alpha=("alpha", 1.0)))
+operator("Celu")(_with_attributes(functional.celu, alpha=("alpha", 1.0)))
+operator("LeakyRelu")(_with_attributes(functional.leaky_relu, negative_slope=("alpha", 0.01)))
 
 
 @operator("Gelu")
 def gelu(call: Call) -> Value:
     """Gaussian error linear unit, exact or by tanh."""
     approximate = call.attribute("approximate", "none")
-    return call.write.emit(F.gelu, call.tensor(0), approximate=approximate)
+    return call.write.emit(functional.gelu, call.tensor(0), approximate=approximate)
 
 
 @operator("ThresholdedRelu")
 def thresholded_relu(call: Call) -> Value:
     """Keep what is above ``alpha``."""
-    return call.write.emit(F.threshold, call.tensor(0), call.attribute("alpha", 1.0), 0.0)
+    return call.write.emit(functional.threshold, call.tensor(0), call.attribute("alpha", 1.0), 0.0)
 
 
 @operator("Swish")
@@ -96,7 +96,7 @@ def swish(call: Call) -> Value:
     """``x * sigmoid(alpha * x)``."""
     alpha = call.attribute("alpha", 1.0)
     if alpha == 1.0:
-        return call.write.emit(F.silu, call.tensor(0))
+        return call.write.emit(functional.silu, call.tensor(0))
     return call.write.emit(scaled_swish, call.tensor(0), alpha)
 
 
@@ -105,7 +105,7 @@ def hard_sigmoid(call: Call) -> Value:
     """``clip(alpha * x + beta, 0, 1)``; with PyTorch's constants its own kernel."""
     alpha, beta = call.attribute("alpha", 0.2), call.attribute("beta", 0.5)
     if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
-        return call.write.emit(F.hardsigmoid, call.tensor(0))
+        return call.write.emit(functional.hardsigmoid, call.tensor(0))
     return call.write.emit(clipped_line, call.tensor(0), alpha, beta)
 
 
@@ -145,7 +145,7 @@ def prelu(call: Call) -> Value:
         return call.write.emit(sloped, x, slope)
     if sizes is None or rank is None or rank < 2:
         return call.write.emit(sloped, x, slope)
-    return call.write.emit(F.prelu, x, call.write.emit(torch.flatten, slope))
+    return call.write.emit(functional.prelu, x, call.write.emit(torch.flatten, slope))
 
 
 def _per_channel(sizes: tuple[int, ...], rank: int) -> bool:
@@ -164,7 +164,7 @@ def clipped_line(x: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
 
 def scaled_elu(x: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
     """Return ``gamma * elu(x, alpha)``."""
-    return F.elu(x, alpha) * gamma
+    return functional.elu(x, alpha) * gamma
 
 
 def shrunk(x: torch.Tensor, lambd: float, bias: float) -> torch.Tensor:

@@ -16,7 +16,8 @@ def constant(call: Call) -> Value:
     (name,) = call.node.output
     found = call.initializer(name)
     if found is None:
-        raise UnsupportedVariant("holds strings or a sparse tensor, which torch cannot")
+        message = "holds strings or a sparse tensor, which torch cannot"
+        raise UnsupportedVariant(message)
     return found
 
 
@@ -26,7 +27,10 @@ def identity(call: Call) -> Value:
     return call.value(0)
 
 
-on_host("Identity")(identity)
+@on_host("Identity")
+def host_identity(call: Call) -> Value:
+    """Return the input itself."""
+    return call.value(0)
 
 
 @operator("ConstantOfShape")

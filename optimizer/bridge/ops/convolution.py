@@ -1,7 +1,7 @@
 """Conv and ConvTranspose in one to three spatial axes."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.ops.windows import (
@@ -14,15 +14,20 @@ from optimizer.bridge.ops.windows import (
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.values import Value
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_TRANSPOSED = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
+}
 
 
 def _window(call: Call) -> Window:
     sizes = call.value(1).shape()
     kernel = tuple(call.attribute("kernel_shape", ())) or (sizes[2:] if sizes else ())
     if len(kernel) not in _CONV:
-        raise UnsupportedVariant(f"over {len(kernel)} spatial axes is not covered")
+        message = f"over {len(kernel)} spatial axes is not covered"
+        raise UnsupportedVariant(message)
     return window_of(call, kernel)
 
 
@@ -44,11 +49,13 @@ def padded(call: Call, x: Value, window: Window, fill: float) -> Value:
     """Write the padding of a window in front of it."""
     static = x.static_shape
     if not window.same:
-        return call.write.emit(F.pad, x, torch_padding(window.begin, window.end), "constant", fill)
+        return call.write.emit(
+            functional.pad, x, torch_padding(window.begin, window.end), "constant", fill
+        )
     if static is not None and None not in static[2:]:
         spatial = tuple(size for size in static[2:] if size is not None)
         pads = torch_padding(*padding_at(spatial, window))
-        return call.write.emit(F.pad, x, pads, "constant", fill) if any(pads) else x
+        return call.write.emit(functional.pad, x, pads, "constant", fill) if any(pads) else x
     settings = (window.kernel, window.stride, window.dilation, window.same)
     return call.write.emit(pad_same, x, settings, fill)
 
@@ -63,7 +70,7 @@ def pad_same(
         kernel=kernel, stride=stride, dilation=dilation, begin=zeros, end=zeros, same=same
     )
     pads = torch_padding(*padding_at(tuple(x.shape[2:]), window))
-    return F.pad(x, pads, "constant", fill)
+    return functional.pad(x, pads, "constant", fill)
 
 
 @operator("ConvTranspose")
@@ -101,13 +108,13 @@ def transpose_and_crop(
     settings: _Settings,
     crop: Sizes,
 ) -> torch.Tensor:
-    """Transposed convolution without padding, then ``crop`` (in the order of ``F.pad``)."""
+    """Transposed convolution without padding, then ``crop`` (in the order of ``functional.pad``)."""
     stride, extra, groups, dilation = settings
     spatial = len(stride)
     # torch wants output_padding below stride or dilation; a zero pad gives the rest of it
     full = _TRANSPOSED[spatial](x, weight, None, stride, 0, 0, groups, dilation)
     grown = torch_padding((0,) * spatial, extra)
-    result = F.pad(full, tuple(grow - cut for grow, cut in zip(grown, crop, strict=True)))
+    result = functional.pad(full, tuple(grow - cut for grow, cut in zip(grown, crop, strict=True)))
     return result if bias is None else result + bias.reshape(-1, *(1,) * spatial)
 
 
@@ -121,9 +128,7 @@ def transpose_to_size(
 ) -> torch.Tensor:
     """Transposed convolution cropped or extended to ``wanted`` (default: ``size * stride``)."""
     stride, extra, _, dilation = settings
-    sizes = wanted or tuple(
-        size * step for size, step in zip(x.shape[2:], stride, strict=True)
-    )
+    sizes = wanted or tuple(size * step for size, step in zip(x.shape[2:], stride, strict=True))
     begin, end = [], []
     for axis, size in enumerate(sizes):
         reach = (weight.shape[2 + axis] - 1) * dilation[axis] + 1

@@ -142,44 +142,6 @@ def clip(call: Call) -> Value:
     return call.write.emit(torch.clamp, call.tensor(0), low, high)
 
 
-@operator("Dropout")
-def dropout_legacy(call: Call) -> list[Value]:
-    """Up to version 11: the ratio is an attribute."""
-    return _dropout(call, call.attribute("ratio", 0.5))
-
-
-@operator("Dropout", since=12)
-def dropout(call: Call) -> list[Value]:
-    """From version 12: the ratio is an input; ``training_mode`` is ours to decide."""
-    ratio = call.fixed(1) if call.has(1) else 0.5
-    if isinstance(ratio, tuple):
-        (ratio,) = ratio
-    return _dropout(call, float(ratio))
-
-
-def _dropout(call: Call, ratio: float) -> list[Value]:
-    module = Dropout(ratio, with_mask=call.num_outputs > 1)
-    return call.write.emit_module("dropout", module, call.num_outputs, call.tensor(0))
-
-
-class Dropout(torch.nn.Module):
-    """Dropout in training, the identity in evaluation; optionally with the mask of what is kept."""
-
-    def __init__(self, ratio: float, *, with_mask: bool) -> None:
-        super().__init__()
-        self.ratio = ratio
-        self.with_mask = with_mask
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Return ``x`` with elements zeroed and the others scaled, and the mask if asked for."""
-        if not self.with_mask:
-            return torch.nn.functional.dropout(x, self.ratio, self.training)
-        ones = torch.ones_like(x, dtype=torch.bool)
-        kept = torch.rand_like(x) >= self.ratio if self.training else ones
-        scale = 1 / (1 - self.ratio) if self.training and self.ratio < 1 else 1.0
-        return torch.where(kept, x * scale, torch.zeros_like(x)), kept
-
-
 def typed_power(base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
     """Return ``base ** exponent`` in the type of ``base``, whatever that of the exponent."""
     return torch.pow(base, exponent).to(base.dtype)

@@ -1,7 +1,7 @@
 """Reading and writing at positions: Gather and Scatter in all their forms, NonZero, OneHot."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.host import HostValue
@@ -22,15 +22,15 @@ def gather(call: Call) -> Value:
     axis = call.attribute("axis", 0)
     x, index = call.tensor(0), call.value(1)
     if index.constant is not None and call.write.grows(x, axis):
-        share, positions = x.shape(), index.constant
-        if share is not None and axis == 0 and positions.dim() > 1 and len(positions) == 1:
+        share, rows = x.shape(), index.constant
+        if share is not None and axis == 0 and rows.dim() > 1 and len(rows) == 1:
             return call.write.emit(select_in_each_sample, x, call.tensor(1), share[0])
         call.write.fails_at_second = True
     if index.constant is not None and index.constant.dim() == 0:
         return call.write.emit(torch.select, x, axis, call.fixed(1))
     positions = _positions(call, index, x, axis)
     if axis == 0 and x.rank == 2 and x.constant is None:
-        return call.write.emit(F.embedding, positions, x)
+        return call.write.emit(functional.embedding, positions, x)
     if positions.rank == 1:
         return call.write.emit(torch.index_select, x, axis, positions)
     return call.write.emit(select, x, positions, axis)
@@ -38,7 +38,10 @@ def gather(call: Call) -> Value:
 
 def _positions(call: Call, index: Value, x: Value, axis: int) -> Value:
     index = call.write.tensor(index)
-    if index.constant is not None and int(index.constant.min() if index.constant.numel() else 0) >= 0:
+    if (
+        index.constant is not None
+        and int(index.constant.min() if index.constant.numel() else 0) >= 0
+    ):
         return index
     return call.write.emit(non_negative, index, x, axis)
 
@@ -93,8 +96,8 @@ def _is_baked_batch(call: Call, x: Value, index: Value, batch_axes: int) -> bool
 
 def pick_in_each_sample(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Pick with all but the first coordinate, in every sample; ``index`` has one row."""
-    coordinates = tuple(index[0, ..., 1:].unbind(-1))
-    return x[(slice(None), *coordinates)]
+    coordinates: list[slice | torch.Tensor] = [slice(None), *index[0, ..., 1:].unbind(-1)]
+    return x[tuple(coordinates)]
 
 
 def pick(x: torch.Tensor, index: torch.Tensor, batch_axes: int) -> torch.Tensor:

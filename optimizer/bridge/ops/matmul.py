@@ -1,7 +1,7 @@
 """Matrix products."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.registry import operator
@@ -23,8 +23,12 @@ def gemm(call: Call) -> Value:
     if call.attribute("transA", 0):
         a = call.write.emit(torch.t, a)
     sizes = c.shape() if c is not None else ()
-    if transposed and alpha == beta == 1.0 and (c is None or (sizes is not None and len(sizes) == 1)):
-        return call.write.emit(F.linear, a, b, c)
+    if (
+        transposed
+        and alpha == beta == 1.0
+        and (c is None or (sizes is not None and len(sizes) == 1))
+    ):
+        return call.write.emit(functional.linear, a, b, c)
     if transposed:
         b = call.write.emit(torch.t, b)
     if c is not None:

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import torch
 
 from optimizer.bridge.arrays import DTYPES
 from optimizer.bridge.call import Call
-from optimizer.bridge.host import HostValue
+from optimizer.bridge.host import HostValue, join
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.relaxing import differ_only_in_stale_batch, relax_target
 from optimizer.bridge.values import Value
@@ -88,7 +89,9 @@ def squeeze(call: Call) -> Value:
     axes = _axes(call)
     if axes is None:
         return call.write.emit(torch.squeeze, call.tensor(0))
-    return call.write.emit(squeeze_axes if isinstance(axes, Value) else torch.squeeze, call.tensor(0), axes)
+    return call.write.emit(
+        squeeze_axes if isinstance(axes, Value) else torch.squeeze, call.tensor(0), axes
+    )
 
 
 def squeeze_axes(x: torch.Tensor, axes: HostValue) -> torch.Tensor:
@@ -126,16 +129,16 @@ def expand(call: Call) -> Value:
     x, target = call.tensor(0), call.numbers(1)
     static = x.static_shape
     if not isinstance(target, Value) and static is not None and None not in static:
-        sizes = target if isinstance(target, tuple) else (target,)
         known = tuple(size for size in static if size is not None)
-        return call.write.emit(torch.broadcast_to, x, tuple(torch.broadcast_shapes(known, sizes)))
+        sizes = tuple(int(size) for size in join(target))
+        return call.write.emit(torch.broadcast_to, x, np.broadcast_shapes(known, sizes))
     return call.write.emit(expand_with, x, target)
 
 
 def expand_with(x: torch.Tensor, target: HostValue) -> torch.Tensor:
     """Broadcast with sizes, where either may be 1."""
-    sizes = target if isinstance(target, tuple) else (target,)
-    return x.expand(torch.broadcast_shapes(x.shape, sizes))  # type: ignore[arg-type]
+    sizes: Axes = torch.broadcast_shapes(x.shape, join(target))  # type: ignore[no-untyped-call]
+    return x.expand(sizes)
 
 
 @operator("Concat")
@@ -198,7 +201,8 @@ def cast(call: Call) -> Value:
     """Convert to another element type."""
     wanted = DTYPES.get(call.attribute("to"))
     if wanted is None:
-        raise UnsupportedVariant("to a type that torch cannot hold")
+        message = "to a type that torch cannot hold"
+        raise UnsupportedVariant(message)
     return _cast(call, wanted)
 
 

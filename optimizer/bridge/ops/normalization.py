@@ -1,7 +1,7 @@
 """Normalisations over batch, channels and features."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.arrays import DTYPES
 from optimizer.bridge.call import Call
@@ -25,7 +25,8 @@ def batch_norm(call: Call) -> list[Value]:
         module = AlwaysBatchNorm(epsilon, momentum)
         return call.write.emit_module("batch_norm", module, 3, *operands)
     if call.num_outputs > 1:
-        raise UnsupportedVariant("with outputs for its statistics is only covered from opset 14 on")
+        message = "with outputs for its statistics is only covered from opset 14 on"
+        raise UnsupportedVariant(message)
     return call.write.emit_module("batch_norm", BatchNorm(epsilon, momentum), 1, *operands)
 
 
@@ -50,7 +51,7 @@ class BatchNorm(torch.nn.Module):
         variance: torch.Tensor,
     ) -> torch.Tensor:
         """Return ``x`` normalised; updates ``mean`` and ``variance`` in training."""
-        return F.batch_norm(
+        return functional.batch_norm(
             x, mean, variance, scale, bias, self.training, 1 - self.momentum, self.epsilon
         )
 
@@ -79,7 +80,7 @@ class AlwaysBatchNorm(BatchNorm):
             if self.training:
                 mean.copy_(new_mean)
                 variance.copy_(new_variance)
-        normalised = F.batch_norm(x, None, None, scale, bias, True, 0.0, self.epsilon)  # noqa: FBT003
+        normalised = functional.batch_norm(x, None, None, scale, bias, True, 0.0, self.epsilon)  # noqa: FBT003
         return normalised, new_mean, new_variance
 
 
@@ -88,7 +89,7 @@ def instance_norm(call: Call) -> Value:
     """Normalise every channel of every sample."""
     x, scale, bias = (call.tensor(position) for position in range(3))
     epsilon = call.attribute("epsilon", 1e-5)
-    return call.write.emit(F.instance_norm, x, weight=scale, bias=bias, eps=epsilon)
+    return call.write.emit(functional.instance_norm, x, weight=scale, bias=bias, eps=epsilon)
 
 
 @operator("GroupNormalization", since=21)
@@ -96,7 +97,7 @@ def group_norm(call: Call) -> Value:
     """Normalise groups of channels; scale and bias per channel."""
     x, scale, bias = (call.tensor(position) for position in range(3))
     groups, epsilon = call.attribute("num_groups"), call.attribute("epsilon", 1e-5)
-    return call.write.emit(F.group_norm, x, groups, scale, bias, epsilon)
+    return call.write.emit(functional.group_norm, x, groups, scale, bias, epsilon)
 
 
 @operator("GroupNormalization", since=18)
@@ -116,7 +117,7 @@ def layer_norm(call: Call) -> Value | list[Value]:
     epsilon = call.attribute("epsilon", 1e-5)
     static, sizes = x.static_shape, scale.shape()
     if call.num_outputs == 1 and static is not None and static[axis:] == sizes:
-        return call.write.emit(F.layer_norm, x, sizes, scale, bias, epsilon)
+        return call.write.emit(functional.layer_norm, x, sizes, scale, bias, epsilon)
     stash = DTYPES[call.attribute("stash_type", 1)]
     results = call.write.emit_many(3, normalise_from_axis, x, scale, bias, axis, epsilon, stash)
     return results[: call.num_outputs]
@@ -129,7 +130,7 @@ def rms_norm(call: Call) -> Value:
     x, scale = call.tensor(0), call.tensor(1)
     static, sizes = x.static_shape, scale.shape()
     if static is not None and static[axis:] == sizes:
-        return call.write.emit(F.rms_norm, x, sizes, scale, epsilon)
+        return call.write.emit(functional.rms_norm, x, sizes, scale, epsilon)
     return call.write.emit(divide_by_root_mean_square, x, scale, axis, epsilon)
 
 
@@ -152,7 +153,7 @@ def mean_variance_norm(call: Call) -> Value:
 def lp_norm(call: Call) -> Value:
     """Divide by the norm along one axis."""
     axis, power = call.attribute("axis", -1), call.attribute("p", 2)
-    return call.write.emit(F.normalize, call.tensor(0), float(power), axis)
+    return call.write.emit(functional.normalize, call.tensor(0), float(power), axis)
 
 
 def normalise_groups(
@@ -160,7 +161,7 @@ def normalise_groups(
 ) -> torch.Tensor:
     """Group normalisation with one scale and bias per group."""
     share = x.shape[1] // groups
-    return F.group_norm(
+    return functional.group_norm(
         x, groups, scale.repeat_interleave(share), bias.repeat_interleave(share), epsilon
     )
 
@@ -196,7 +197,7 @@ def divide_by_neighbours(
     """``x / (bias + alpha / size * sum of squares over size channels) ** beta``."""
     channels = x.shape[1]
     before = (size - 1) // 2
-    squares = F.pad((x * x).flatten(2), (0, 0, before, size - 1 - before))
+    squares = functional.pad((x * x).flatten(2), (0, 0, before, size - 1 - before))
     total = squares[:, :channels]
     for shift in range(1, size):
         total = total + squares[:, shift : shift + channels]

@@ -1,7 +1,7 @@
 """Pad in all modes."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.host import HostValue, Number
@@ -31,9 +31,7 @@ def pad_inputs(call: Call) -> Value:
     return call.write.emit(torch.where, inside, zeros, fill)
 
 
-def _pad(
-    call: Call, pads: Value | HostValue, axes: tuple[int, ...] | None, fill: Number
-) -> Value:
+def _pad(call: Call, pads: Value | HostValue, axes: tuple[int, ...] | None, fill: Number) -> Value:
     mode = call.attribute("mode", "constant")
     x = call.tensor(0)
     if isinstance(pads, tuple) and mode == "constant" and x.rank is not None:
@@ -41,7 +39,9 @@ def _pad(
         skip = next((axis for axis in range(x.rank) if begin[axis] or end[axis]), None)
         if skip is None:
             return x
-        return call.write.emit(F.pad, x, torch_padding(begin[skip:], end[skip:]), mode, fill)
+        return call.write.emit(
+            functional.pad, x, torch_padding(begin[skip:], end[skip:]), mode, fill
+        )
     return call.write.emit(pad, x, pads, axes, mode, fill)
 
 
@@ -64,7 +64,7 @@ def pad(
     assert isinstance(pads, tuple)
     begin, end = _per_axis(pads, axes, x.dim())
     if mode == "constant":
-        return F.pad(x, torch_padding(begin, end), "constant", fill)
+        return functional.pad(x, torch_padding(begin, end), "constant", fill)
     for axis, (before, after) in enumerate(zip(begin, end, strict=True)):
         if before or after:
             size = x.shape[axis]

@@ -1,7 +1,7 @@
 """Pooling over windows and over whole images."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.ops.convolution import padded
@@ -16,15 +16,16 @@ from optimizer.bridge.ops.windows import (
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.values import Value
 
-_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_MAX = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+_AVERAGE = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+_CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
 def _window(call: Call) -> Window:
     kernel = kernel_of(call)
     if len(kernel) not in _MAX:
-        raise UnsupportedVariant(f"over {len(kernel)} spatial axes is not covered")
+        message = f"over {len(kernel)} spatial axes is not covered"
+        raise UnsupportedVariant(message)
     return window_of(call, kernel)
 
 
@@ -49,7 +50,9 @@ def max_pool(call: Call) -> Value | list[Value]:
         padding = (0,) * len(padding)
         x = padded(call, x, window, -float("inf"))
     function = _MAX[len(window.kernel)]
-    return call.write.emit(function, x, window.kernel, window.stride, padding, window.dilation, ceil)
+    return call.write.emit(
+        function, x, window.kernel, window.stride, padding, window.dilation, ceil
+    )
 
 
 @operator("AveragePool")
@@ -73,7 +76,9 @@ def lp_pool(call: Call) -> Value:
     window, ceil = _window(call), bool(call.attribute("ceil_mode", 0))
     settings = (window.kernel, window.stride, window.dilation, window.begin, window.end)
     power = call.attribute("p", 2)
-    return call.write.emit(norm_of_windows, call.tensor(0), settings, window.same, ceil=ceil, power=power)
+    return call.write.emit(
+        norm_of_windows, call.tensor(0), settings, window.same, ceil=ceil, power=power
+    )
 
 
 @operator("GlobalAveragePool")
@@ -116,12 +121,14 @@ def max_pool_with_indices(
     spatial = tuple(x.shape[2:])
     positions = torch.arange(x.numel(), device=x.device, dtype=torch.float64).reshape(x.shape)
     padding = torch_padding(begin, end)
-    wide = F.pad(x, padding, "constant", -float("inf"))
-    function = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[len(spatial)]
+    wide = functional.pad(x, padding, "constant", -float("inf"))
+    function = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}[
+        len(spatial)
+    ]
     maxima, found = function(
         wide, window.kernel, window.stride, 0, window.dilation, ceil, return_indices=True
     )
-    flat = F.pad(positions, padding).flatten(2)
+    flat = functional.pad(positions, padding).flatten(2)
     indices = flat.gather(2, found.flatten(2)).reshape(found.shape)
     return maxima, indices.to(torch.int64)
 
@@ -137,7 +144,7 @@ def _sum_of_windows(
                 x.shape[2:], begin, end, window.reach, window.stride, strict=True
             )
         )
-    wide = F.pad(x, torch_padding(begin, end))
+    wide = functional.pad(x, torch_padding(begin, end))
     single = wide.reshape(-1, 1, *wide.shape[2:])
     ones = torch.ones(1, 1, *window.kernel, dtype=x.dtype, device=x.device)
     conv = _CONV[len(window.kernel)]
@@ -158,7 +165,7 @@ def average_windows(
     window, begin, end = _placed(x, settings, same)
     counted = torch.ones_like(x[:1, :1])
     if include:
-        counted = F.pad(counted, torch_padding(begin, end), "constant", 1.0)
+        counted = functional.pad(counted, torch_padding(begin, end), "constant", 1.0)
     inner = ((0,) * len(begin), (0,) * len(begin)) if include else (begin, end)
     counts = _sum_of_windows(counted, window, *inner, ceil=ceil)
     return _sum_of_windows(x, window, begin, end, ceil=ceil) / counts

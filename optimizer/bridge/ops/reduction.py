@@ -1,7 +1,6 @@
 """Reductions over axes that are an attribute in old versions and an input in new ones."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -18,9 +17,7 @@ def _reduce(call: Call) -> Value:
     axes = call.numbers(1) if call.has(1) else tuple(call.attribute("axes", ()))
     does_nothing = bool(call.attribute("noop_with_empty_axes", 0))
     if isinstance(axes, Value):
-        return call.write.emit(
-            reduce_over, x, name, axes, keepdim=keep, does_nothing=does_nothing
-        )
+        return call.write.emit(reduce_over, x, name, axes, keepdim=keep, does_nothing=does_nothing)
     axes = axes if isinstance(axes, tuple) else (axes,)
     if not axes and does_nothing:
         return call.write.emit(_OF_ONE_ELEMENT.get(name, torch.clone), x)
@@ -33,9 +30,9 @@ def reduce_over(
     """Reduce over axes that are only known now."""
     axes = axes if isinstance(axes, tuple) else (axes,)
     if not axes and does_nothing:
-        reduced: torch.Tensor = _OF_ONE_ELEMENT.get(name, torch.clone)(x)
-        return reduced
-    return _REDUCTIONS[name](x, axes or tuple(range(x.dim())), keepdim=keepdim)
+        return _OF_ONE_ELEMENT.get(name, torch.clone)(x)
+    result: torch.Tensor = _REDUCTIONS[name](x, axes or tuple(range(x.dim())), keepdim=keepdim)
+    return result
 
 
 def summed(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
@@ -105,7 +102,7 @@ _REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
     "ReduceLogSumExp": torch.logsumexp,
     "ReduceSumSquare": square_sum,
 }
-_OF_ONE_ELEMENT: dict[str, Callable[..., Any]] = {
+_OF_ONE_ELEMENT: dict[str, Callable[..., torch.Tensor]] = {
     "ReduceL1": torch.abs,
     "ReduceL2": torch.abs,
     "ReduceLogSum": torch.log,

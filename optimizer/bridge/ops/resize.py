@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.host import HostValue
@@ -50,7 +50,8 @@ def resize(call: Call) -> Value:
         call, coordinates=coordinates, rounding=call.attribute("nearest_mode", "round_prefer_floor")
     )
     if coordinates == "tf_crop_and_resize":
-        raise UnsupportedVariant("with tf_crop_and_resize coordinates is not covered")
+        message = "with tf_crop_and_resize coordinates is not covered"
+        raise UnsupportedVariant(message)
     scales = call.numbers(2) if _is_given(call, 2) else None
     return _resize(call, plan, scales, call.numbers(3) if _is_given(call, 3) else None)
 
@@ -79,31 +80,33 @@ def _resize(
     antialias = bool(call.attribute("antialias", 0))
     fast = _torch_mode(plan, x.rank)
     if fast is None and antialias:
-        raise UnsupportedVariant("with antialias is only covered for linear half_pixel images")
+        message = "with antialias is only covered for linear half_pixel images"
+        raise UnsupportedVariant(message)
     if fast is not None and not isinstance(scales, Value) and not isinstance(sizes, Value):
         settled = _spatial(scales, sizes, x)
         if settled is not None:
             size, factor = settled
             mode, align = fast
             return call.write.emit(
-                F.interpolate, x, size, factor, mode, align, False, antialias
+                functional.interpolate, x, size, factor, mode, align, antialias=antialias
             )
     if antialias:
-        raise UnsupportedVariant("with antialias and free sizes is not covered")
+        message = "with antialias and free sizes is not covered"
+        raise UnsupportedVariant(message)
     settings = tuple(vars(plan).items())
     return call.write.emit(resize_axes, x, scales, sizes, settings)
 
 
 def _torch_mode(plan: Plan, rank: int | None) -> tuple[str, bool | None] | None:
-    """Return mode and align_corners of ``F.interpolate`` if it computes the same."""
+    """Return mode and align_corners of ``functional.interpolate`` if it computes the same."""
     if rank not in _TORCH_LINEAR or plan.axes is not None or plan.policy != "stretch":
         return None
     if plan.mode == "nearest":
         same = plan.coordinates == "asymmetric" and plan.rounding == "floor"
         return ("nearest", None) if same else None
     half_pixel = plan.coordinates in {"half_pixel", "pytorch_half_pixel"}
-    if plan.mode == "linear" and half_pixel:
-        return _TORCH_LINEAR[rank], False
+    if plan.mode == "linear" and (half_pixel or plan.coordinates == "align_corners"):
+        return _TORCH_LINEAR[rank], not half_pixel
     return None
 
 

@@ -33,9 +33,7 @@ def cast(call: Call) -> Value | None:
     if dtype is None or dtype.is_complex:
         return None
     kind = "bool" if dtype == torch.bool else "float" if dtype.is_floating_point else "int"
-    found = call.write.emit_host(
-        host.elementwise, kind, call.numbers(0), dtype=dtype, moves=True
-    )
+    found = call.write.emit_host(host.elementwise, kind, call.numbers(0), dtype=dtype, moves=True)
     return call.settle(found, dtype)
 
 
@@ -101,9 +99,7 @@ def reduce(call: Call) -> Value | None:
     dtype, keep = call.dtype(0), bool(call.attribute("keepdims", 1))
     if call.value(0).shape() is None or len(call.value(0).shape() or ()) != 1:
         return None
-    found = call.write.emit_host(
-        host.reduce, call.node.op_type, call.numbers(0), keep, dtype=dtype
-    )
+    found = call.write.emit_host(host.reduce, call.node.op_type, call.numbers(0), keep, dtype=dtype)
     return call.settle(found, dtype)
 
 

@@ -9,22 +9,20 @@ from optimizer.bridge.host import HostValue, join
 from optimizer.bridge.registry import operator
 from optimizer.bridge.values import Value
 
-Axes = tuple[int, ...]
-
 
 @operator("Split")
 def split(call: Call) -> list[Value]:
     """Cut along an axis into given sizes, or into equal parts of which the last may be smaller."""
     axis, count = call.attribute("axis", 0), len(call.node.output)
-    sizes = call.fixed_list(1) if call.has(1) else tuple(call.attribute("split", ()))
-    if not sizes:
+    sizes = call.numbers(1) if call.has(1) else tuple(call.attribute("split", ()))
+    if sizes == ():
         return call.write.emit_many(count, split_equally, call.tensor(0), count, axis)
     return call.write.emit_many(count, split_sizes, call.tensor(0), sizes, axis)
 
 
-def split_sizes(x: torch.Tensor, sizes: Axes, axis: int) -> tuple[torch.Tensor, ...]:
+def split_sizes(x: torch.Tensor, sizes: HostValue, axis: int) -> tuple[torch.Tensor, ...]:
     """Cut along ``axis`` into ``sizes``."""
-    return x.split(sizes, axis)  # type: ignore[no-untyped-call, no-any-return]
+    return x.split(join(sizes), axis)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def split_equally(x: torch.Tensor, count: int, axis: int) -> tuple[torch.Tensor, ...]:
@@ -98,11 +96,12 @@ def slice_axes(
 ) -> torch.Tensor:
     """Slice along ``axes`` (default: the first ones); a negative step walks backwards."""
     starts, ends = join(starts), join(ends)
-    axes = tuple(range(len(starts))) if axes is None else join(axes)
-    steps = (1,) * len(starts) if steps is None else join(steps)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+    along = tuple(range(len(starts))) if axes is None else join(axes)
+    by = (1,) * len(starts) if steps is None else join(steps)
+    for bounds in zip(starts, ends, along, by, strict=True):
+        start, end, axis, step = (int(bound) for bound in bounds)
         size = x.shape[axis]
-        positions = range(size)[_range(int(start), int(end), step, size)]
+        positions = range(size)[_range(start, end, step, size)]
         if step == 1:
             x = x.narrow(axis, positions.start if len(positions) else 0, len(positions))
         else:

@@ -66,7 +66,8 @@ def kernel_of(call: Call) -> Sizes:
     """Read the window size of a pooling node."""
     kernel = call.attribute("kernel_shape")
     if not kernel:
-        raise UnsupportedVariant("lacks kernel_shape")
+        message = "lacks kernel_shape"
+        raise UnsupportedVariant(message)
     return tuple(kernel)
 
 
@@ -83,9 +84,7 @@ def same_padding(spatial: Sizes, window: Window) -> tuple[Sizes, Sizes]:
 
 def torch_padding(begin: Sizes, end: Sizes) -> Sizes:
     """Return pads in the order of ``torch.nn.functional.pad``: last axis first, begin and end."""
-    return tuple(
-        pad for pair in zip(reversed(begin), reversed(end), strict=True) for pad in pair
-    )
+    return tuple(pad for pair in zip(reversed(begin), reversed(end), strict=True) for pad in pair)
 
 
 def padding_at(spatial: Sizes, window: Window) -> tuple[Sizes, Sizes]:

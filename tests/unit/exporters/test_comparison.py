@@ -26,6 +26,12 @@ def test_the_limit_follows_the_scale_of_the_reference() -> None:
     assert not compare({"y": f32(1, 0)}, {"y": f32(1, 0.0005)}, EXACT).is_accepted
 
 
+def test_a_tiny_reference_does_not_accept_anything() -> None:
+    assert EXACT.limit(1e-7) < 1e-9
+    assert EXACT.limit(0.0) == 0.0
+    assert not compare({"y": f32(1e-7, 2e-7)}, {"y": f32(0, 0)}, EXACT).is_accepted
+
+
 def test_one_element_among_many_is_enough() -> None:
     reference = np.ones(10_000, np.float32)
     candidate = reference.copy()

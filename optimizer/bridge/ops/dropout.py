@@ -1,0 +1,46 @@
+"""Dropout in all its versions."""
+
+import torch
+from torch.nn import functional
+
+from optimizer.bridge.call import Call
+from optimizer.bridge.host import HostValue, only
+from optimizer.bridge.registry import operator
+from optimizer.bridge.values import Value
+
+
+@operator("Dropout")
+def dropout_legacy(call: Call) -> list[Value]:
+    """Up to version 11: the ratio is an attribute."""
+    return _dropout(call, call.attribute("ratio", 0.5))
+
+
+@operator("Dropout", since=12)
+def dropout(call: Call) -> list[Value]:
+    """From version 12: the ratio is an input; ``training_mode`` is ours to decide."""
+    return _dropout(call, call.numbers(1) if call.has(1) else 0.5)
+
+
+def _dropout(call: Call, ratio: Value | HostValue) -> list[Value]:
+    module = Dropout(with_mask=call.num_outputs > 1)
+    return call.write.emit_module("dropout", module, call.num_outputs, call.tensor(0), ratio)
+
+
+class Dropout(torch.nn.Module):
+    """Dropout in training, the identity in evaluation; optionally with the mask of what is kept."""
+
+    def __init__(self, *, with_mask: bool) -> None:
+        super().__init__()
+        self.with_mask = with_mask
+
+    def forward(
+        self, x: torch.Tensor, ratio: HostValue
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Return ``x`` with elements zeroed and the others scaled, and the mask if asked for."""
+        share = float(only(ratio))
+        if not self.with_mask:
+            return functional.dropout(x, share, self.training)
+        ones = torch.ones_like(x, dtype=torch.bool)
+        kept = torch.rand_like(x) >= share if self.training else ones
+        scale = 1 / (1 - share) if self.training and share < 1 else 1.0
+        return torch.where(kept, x * scale, torch.zeros_like(x)), kept

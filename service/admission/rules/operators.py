@@ -1,0 +1,136 @@
+"""Rules about which operators may occur, and that each use fits the operator's definition.
+
+1. A domain must be the default one or belong to the model's own functions.
+2. (domain, operator) must be in the importer's list, in the version that the place imports.
+3. Numbers of inputs, outputs and attributes must fit the definition.
+"""
+
+import onnx
+
+from service.admission.refusal import refuse, shown
+from service.admission.rules.context import (
+    Context,
+    Place,
+    all_places,
+    called_function,
+    plain_domain,
+)
+
+_LISTED = 20
+_QUANTISED = frozenset(
+    {
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeLSTM",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QuantizeLinear",
+    }
+)
+
+
+def check_operators(context: Context) -> None:
+    """Check the operator of every node.
+
+    Raises:
+        AdmissionError: ``model-domain``, ``model-functions``, ``model-quantised``,
+            ``model-unsupported-op``, ``model-shape-mismatch`` (numbers of inputs and outputs) or
+            ``model-too-complex``.
+    """
+    unknown: dict[str, str] = {}
+    domains = {domain for domain, _, _ in context.functions}
+    for place in all_places(context.model):
+        for node in place.nodes:
+            _check_size(node, context)
+            if called_function(node) in context.functions:
+                continue
+            _check_domain(node, domains)
+            schema = find_schema(node, place)
+            if schema is None or (schema.domain, node.op_type) not in context.operators:
+                unknown.setdefault(_described(node, place), node.name)
+            else:
+                _check_arity(node, schema)
+    if unknown:
+        _refuse_unknown(unknown)
+
+
+def find_schema(node: onnx.NodeProto, place: Place) -> "onnx.defs.OpSchema | None":
+    """The operator's definition in the version that holds at ``place``; None if there is none."""
+    domain = plain_domain(node.domain)
+    version = place.opsets.get(domain)
+    if version is None or not 0 < version < 2**31:
+        return None
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    return None if schema.deprecated else schema
+
+
+def _check_domain(node: onnx.NodeProto, domains: set[str]) -> None:
+    """Case 1, with the reason why a call of an own function failed."""
+    domain = plain_domain(node.domain)
+    if domain in domains and domain != "":
+        message = (
+            f"node {shown(node.name)} calls the function {shown(node.op_type)} of "
+            f"{shown(domain)}, which the model does not define; export it again"
+        )
+        refuse("model-functions", message, param=node.name)
+    if domain != "":
+        message = (
+            f"node {shown(node.name)} uses {shown(node.op_type)} of the custom domain "
+            f"{shown(domain)}; only standard ONNX operators can be compressed"
+        )
+        refuse("model-domain", message, param=node.name)
+
+
+def _check_size(node: onnx.NodeProto, context: Context) -> None:
+    limits = context.limits
+    for what, count, limit in (
+        ("inputs", len(node.input), limits.node_inputs),
+        ("outputs", len(node.output), limits.node_inputs),
+        ("attributes", len(node.attribute), limits.node_attributes),
+    ):
+        if count > limit:
+            message = f"node {shown(node.name)} has {count} {what}, more than the limit of {limit}"
+            refuse("model-too-complex", message, param=node.name, limit=limit, actual=count)
+
+
+def _check_arity(node: onnx.NodeProto, schema: "onnx.defs.OpSchema") -> None:
+    """Case 3: how many inputs and outputs, and that the required inputs are named."""
+    for what, count, least, most in (
+        ("inputs", len(node.input), schema.min_input, schema.max_input),
+        ("outputs", len(node.output), schema.min_output, schema.max_output),
+    ):
+        if not least <= count <= most:
+            message = (
+                f"node {shown(node.name)} ({node.op_type}) has {count} {what}, but needs "
+                f"{least if least == most else f'{least} to {most}'}; export the model again"
+            )
+            refuse("model-shape-mismatch", message, param=node.name, actual=count)
+    required = zip(node.input, schema.inputs, strict=False)
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    for index, (name, formal) in enumerate(required):
+        if not name and formal.option != optional:
+            message = f"node {shown(node.name)} ({node.op_type}) lacks its input {index}"
+            refuse("model-shape-mismatch", message, param=node.name)
+
+
+def _described(node: onnx.NodeProto, place: Place) -> str:
+    version = place.opsets.get(plain_domain(node.domain))
+    return f"{shown(node.op_type)[1:-1]} (opset {version})"
+
+
+def _refuse_unknown(unknown: dict[str, str]) -> None:
+    if any(name.split(" ")[0] in _QUANTISED for name in unknown):
+        message = (
+            "the model is already quantised "
+            f"({', '.join(sorted(unknown)[:3])}); upload the float model and quantise afterwards"
+        )
+        refuse("model-quantised", message)
+    listed = [f"{what} at node {shown(node)}" for what, node in sorted(unknown.items())[:_LISTED]]
+    more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+    message = f"operators that cannot be trained: {', '.join(listed)}{more}; export without them"
+    refuse("model-unsupported-op", message, param=next(iter(sorted(unknown))).split(" ")[0])
