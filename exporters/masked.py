@@ -6,7 +6,6 @@ zero slice silences is the promise of the search space and is not checked here: 
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +13,14 @@ import onnx
 
 from exporters import weights as tensors
 from exporters.errors import SurgeryError
-
-if TYPE_CHECKING:
-    from graph_analysis.pipeline import Analysis
-
-    from graph_analysis.search_space import SearchSpace
-    from graph_analysis.solution import Solution
+from graph_analysis.pipeline import Analysis
+from graph_analysis.search_space import SearchSpace
+from graph_analysis.solution import Solution
 
 
 def mask(
-    analysis: "Analysis",
-    solution: "Solution",
+    analysis: Analysis,
+    solution: Solution,
     weights: Mapping[str, npt.NDArray[np.generic]] | None = None,
 ) -> onnx.ModelProto:
     """The working copy of the model with every ``zero`` slice of the removed units set to 0.
@@ -54,7 +50,7 @@ def mask(
 
 
 def zero_slices(
-    space: "SearchSpace", solution: "Solution"
+    space: SearchSpace, solution: Solution
 ) -> Mapping[str, list[tuple[int, tuple[int, ...]]]]:
     """What ``solution`` sets to 0: initializer -> (axis, indices), one entry per group and slice.
 

@@ -80,7 +80,7 @@ def _data_tensors(model: onnx.ModelProto) -> list[str]:
     """Tensors of the main graph that depend on values of an input, not only on its shape."""
     weights = {tensor.name for tensor in model.graph.initializer}
     data = {value.name for value in model.graph.input} - weights
-    names = []
+    names: list[str] = []
     for node in model.graph.node:
         if node.op_type not in _FROM_SHAPE and any(name in data for name in inputs_of(node)):
             data.update(node.output)

@@ -12,7 +12,6 @@ Which tensor loses which positions is decided by ``graph_analysis``; nothing is 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +23,14 @@ from exporters.draft import Draft
 from exporters.errors import SurgeryError
 from exporters.operands import Operands
 from exporters.shape_values import ShapeArithmetic
+from graph_analysis.effects import Effects
 from graph_analysis.errors import SolutionError
+from graph_analysis.pipeline import Analysis
 from graph_analysis.solution import Solution
-
-if TYPE_CHECKING:
-    from graph_analysis.effects import Effects
-    from graph_analysis.pipeline import Analysis
 
 
 def shrink(
-    analysis: "Analysis",
+    analysis: Analysis,
     solution: Solution,
     weights: Mapping[str, npt.NDArray[np.generic]] | None = None,
 ) -> onnx.ModelProto:
@@ -73,8 +70,8 @@ def shrink(
 
 def _draft(
     source: onnx.ModelProto,
-    effects: "Effects",
-    whole: "Effects",
+    effects: Effects,
+    whole: Effects,
     weights: Mapping[str, npt.NDArray[np.generic]] | None,
 ) -> Draft:
     model = tensors.copy_without(source, "initializer", "node")

@@ -231,7 +231,8 @@ def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[Frozen,
     none = np.zeros(len(analysis.classes.class_of) + 1, bool)
     whole = survivors(analysis.graph, frozenset())
     parameters = analysis.remaining_elements(none, whole, in_bytes=False)
-    structures, lost = [], {}
+    structures: list[Structure] = []
+    lost: dict[str, tuple[frozenset[int], set[int], int]] = {}
     for entry in analysis.structures:
         remaining = survivors(analysis.graph, entry.vertices)
         gone = none.copy()
@@ -259,7 +260,7 @@ def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[Frozen,
             )
             for segment in analysis.segments.segments
         ),
-        groups=tuple(entry.group for entry in (*structures, *groups)),
+        groups=(*(s.group for s in structures), *(n.group for n in groups)),
         frozen=frozen,
     )
     return replace(analysis, structures=tuple(structures), node_groups=tuple(groups), space=space)

@@ -16,6 +16,7 @@ from graph_analysis.pipeline import Analysis
 from graph_analysis.solution import Solution
 
 Quantity = Literal["macs", "parameters", "bytes"]
+_TOLERANCE = 0.01  # of the whole; below the target by more, a last large structure is left out
 Saliency = Mapping[str, npt.NDArray[np.float64]]
 
 
@@ -69,14 +70,36 @@ class Selection:
             message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
             message += f"; at least {best:.3g} remains under these settings"
             raise TargetUnreachableError(message, reachable_ratio=best, param="target")
+        best_choice, best_cost = full, self._cost(full)
+        skipped: set[tuple[str, int]] = set()
+        while True:
+            tried = [candidate for candidate in order if candidate not in skipped]
+            count = self._shortest_prefix(tried, target_ratio * self._whole)
+            if count is None:
+                break
+            choice = self._grown(tried, count)
+            cost = self._cost(choice)
+            if cost > best_cost or not skipped:
+                best_choice, best_cost = choice, cost
+            last = tried[count - 1] if count else None
+            near = cost >= (target_ratio - _TOLERANCE) * self._whole
+            if near or last is None or last[0] not in self._analysis.structure_by_id:
+                break
+            skipped.add(last)  # a structure too large for what was left of the budget
+        self._removed = best_choice
+
+    def _shortest_prefix(self, order: Sequence[tuple[str, int]], budget: float) -> int | None:
+        """How many candidates bring the cost within the budget; None if all of them do not."""
+        if self._cost(self._grown(order, len(order))) > budget:
+            return None
         low, high = 0, len(order)
         while low < high:
             middle = (low + high) // 2
-            if self._cost(self._grown(order, middle)) <= target_ratio * self._whole:
+            if self._cost(self._grown(order, middle)) <= budget:
                 high = middle
             else:
                 low = middle + 1
-        self._removed = self._grown(order, high)
+        return high
 
     def _candidates(self, saliency: Saliency) -> list[tuple[str, int]]:
         found = []

@@ -3,7 +3,7 @@
 How keys are stored (id and SHA-256, never the secret) is the business of the store.
 """
 
-from service.errors import ForbiddenError, UnauthenticatedError
+from service.errors import ForbiddenError, RequestError, UnauthenticatedError
 from service.job_store import JobStore
 from service.jobs import Principal
 
@@ -40,19 +40,27 @@ def require_scope(principal: Principal, scope: str) -> None:
         raise ForbiddenError(message)
 
 
-def ensure_first_key(store: JobStore, *, preset: str | None = None) -> str | None:
+def ensure_first_key(store: JobStore) -> str | None:
     """Make the first key of an installation; None if there is a key already.
-
-    Args:
-        store: The store of keys.
-        preset: A token chosen by the operator (``SECATEUR_KEY``) instead of a random one.
 
     Returns:
         The token, to be shown once: it cannot be read back.
     """
-    if store.has_keys():
-        return None
-    return store.create_key(FIRST_OWNER, SCOPES, token=preset).token
+    return None if store.has_keys() else store.create_key(FIRST_OWNER, SCOPES).token
+
+
+def refuse_open_door(host: str, store: JobStore) -> None:
+    """Do not listen on a public address before there is a key that somebody has written down.
+
+    Raises:
+        RequestError: There is no key and ``host`` can be reached from other machines.
+    """
+    if not is_loopback(host) and not store.has_keys():
+        message = (
+            f"'{host}' can be reached from other machines, and there is no key yet; "
+            "start once with --host 127.0.0.1 and keep the key that is printed"
+        )
+        raise RequestError(message, param="SECATEUR_HOST")
 
 
 def is_loopback(host: str) -> bool:

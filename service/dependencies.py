@@ -1,8 +1,9 @@
 """What routes ask for: the application's parts, the sender of the request, checked headers."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -25,6 +26,13 @@ _bearer = HTTPBearer(
 )
 
 
+class Workers(Protocol):
+    """Who knows the workers; the registry, or a fake."""
+
+    def live(self) -> Sequence[str]:
+        """The workers that are alive."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """Everything a request may need; made once by ``create_app``."""
@@ -33,6 +41,7 @@ class Parts:
     store: JobStore
     artifacts: ArtifactStore
     gate: Gate
+    workers: Workers
     feed: EventFeed
 
 

@@ -1,9 +1,9 @@
 """The executor lock: at most one live process works under a worker's name.
 
 Two processes with one name would run a job twice. The lock is taken before the job engine is
-launched and held until the process ends, however it ends: the kernel gives it back. Whoever can take
-it therefore knows that nobody alive works under that name. On SQLite, which means one host, it is an
-flock; descriptors are close-on-exec, so child processes do not keep it.
+launched and held until the process ends, however it ends: the kernel gives it back. Whoever can
+take it therefore knows that nobody alive works under that name. On SQLite, which means one host,
+it is an flock; descriptors are close-on-exec, so child processes do not keep it.
 """
 
 import fcntl
@@ -55,7 +55,7 @@ class ExecutorLocks:
 
     @contextmanager
     def attempt(self, executor_id: str) -> Iterator[bool]:
-        """Try to take a lock; while the block runs, nobody can start under that name if it is True."""
+        """Try to take a lock; if that gives True, nobody can start under that name meanwhile."""
         descriptor = self._try(executor_id)
         try:
             yield descriptor is not None

@@ -7,7 +7,7 @@ A port, so that tests need neither a sandbox nor real models. The real one calls
 from pathlib import Path
 from typing import Protocol
 
-from service.admission import admit, check_magic
+from service.admission import AdmissionLimits, admit, check_magic
 from service.datasets.uris import check_uri
 from service.settings import Settings
 
@@ -46,7 +46,7 @@ class SandboxedGate:
 
     def check_magic(self, first_bytes: bytes, size: int) -> None:
         """See :class:`Gate`."""
-        check_magic(first_bytes, size)
+        check_magic(first_bytes, size, limit=self._settings.inline_limit)
 
     def check_uri(self, uri: str) -> None:
         """See :class:`Gate`."""
@@ -54,4 +54,6 @@ class SandboxedGate:
 
     def admit(self, path: Path) -> None:
         """See :class:`Gate`."""
-        admit(path, self._settings)
+        settings = self._settings
+        limits = AdmissionLimits(file_bytes=settings.inline_limit)
+        admit(path, limits, require_sandbox=settings.require_sandbox)

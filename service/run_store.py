@@ -1,7 +1,7 @@
 """What a worker writes about the job it runs; every write carries the fence.
 
 The fence is a number that grows at every start of a job. A worker that was declared dead and comes
-back has an old one: its writes change nothing and raise :class:`FencedError`, after which it leaves.
+back has an old one: its writes change nothing and raise :class:`FencedError`, and it leaves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from graph_analysis.errors import SecateurError
 from service.database import reading, writing
-from service.errors import UnavailableError
 from service.faults import fault
 from service.job_rows import append_events, job_of, now
 from service.jobs import TERMINAL, Job, JobStatus, StoredArtifact, Wanted
-from service.tables import artifacts, jobs
+from service.tables import UtcDateTime, artifacts, jobs
 
 _IS_ACTIVE = jobs.c.status.not_in([status.value for status in TERMINAL])
 
 
-class FencedError(UnavailableError):
+class FencedError(SecateurError):
     """Another worker has taken the job over; this process must leave."""
 
 
@@ -84,7 +84,7 @@ class RunStore:
             "attempt": jobs.c.attempt + sa.case((jobs.c.handed_back, 0), else_=1),
             "handed_back": False,
             "executor": executor,
-            "started_at": sa.func.coalesce(jobs.c.started_at, now()),
+            "started_at": sa.func.coalesce(jobs.c.started_at, sa.literal(now(), UtcDateTime())),
         }
         with writing(self._engine) as connection:
             row = connection.execute(

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from service.admission.limits import AdmissionLimits
 from service.admission.magic import check_magic
@@ -76,7 +76,7 @@ def _admission_of(result: SandboxResult) -> Admission:
         refuse(*_REFUSALS[Outcome.CRASHED])
 
 
-def _refuse_as_told(error: Mapping[str, Any]) -> None:
+def _refuse_as_told(error: Mapping[str, Any]) -> NoReturn:
     """Repeat the child's refusal; anything that is not one counts as a crash."""
     code, message = error.get("code"), error.get("message")
     numbers = [error.get(name) for name in ("limit", "actual")]

@@ -7,6 +7,7 @@ node, never passed on.
 
 import math
 import re
+from typing import NoReturn
 
 import onnx
 from onnx import checker, shape_inference
@@ -85,7 +86,7 @@ def _bytes_of(value: onnx.ValueInfoProto, limits: AdmissionLimits) -> int:
     return math.prod(max(dim, 0) for dim in dims) * ELEMENT_BYTES[tensor_type.elem_type]
 
 
-def _refuse_large(what: str, size: int, limit: int, name: str | None) -> None:
+def _refuse_large(what: str, size: int, limit: int, name: str | None) -> NoReturn:
     message = (
         f"{what} {size // _SHOWN_BYTES} MiB for one sample, more than the limit of "
         f"{limit // _SHOWN_BYTES} MiB; export with a smaller input"
@@ -93,7 +94,7 @@ def _refuse_large(what: str, size: int, limit: int, name: str | None) -> None:
     refuse("model-activation-too-large", message, param=name, limit=limit, actual=size)
 
 
-def _refuse_inference(text: str) -> None:
+def _refuse_inference(text: str) -> NoReturn:
     """Tell an impossible attribute from shapes that do not fit, and name the node."""
     found = _NODE.search(text)
     operator, name = (found[1], found[2] or "") if found else ("", "")

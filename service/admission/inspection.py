@@ -1,7 +1,7 @@
 """The gate's steps from the raw bytes to the figures of an admitted model, in order.
 
-Runs inside the sandboxed child; tests may call it directly. Steps: wire scan, parse, rules, then the
-native part on a copy without weights.
+Runs inside the sandboxed child; tests may call it directly. Steps: wire scan, parse, rules, then
+the native part on a copy without weights.
 """
 
 import math

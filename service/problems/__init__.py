@@ -12,7 +12,7 @@ from service.problems.document import (
 )
 from service.problems.handlers import code_of_status, install_handlers, request_id_of, response_of
 from service.problems.kinds import ProblemKind
-from service.problems.pages import render_index, render_kind
+from service.problems.pages import page, render_index, render_kind
 
 __all__ = [
     "KINDS",
@@ -23,6 +23,7 @@ __all__ = [
     "install_handlers",
     "kind_of",
     "one_line",
+    "page",
     "problem",
     "problem_of_error",
     "problem_of_job",

@@ -23,7 +23,7 @@ def render_index() -> str:
         f'<dt><a href="/problems/{code}"><code>{code}</code></a></dt><dd>{escape(entry.title)}</dd>'
         for code, entry in sorted(KINDS.items())
     )
-    return _page("Problem codes", f"<dl>{items}</dl>")
+    return page("Problem codes", f"<dl>{items}</dl>")
 
 
 def render_kind(entry: ProblemKind) -> str:
@@ -37,7 +37,7 @@ def render_kind(entry: ProblemKind) -> str:
         "Worth retrying": again,
     }
     body = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items())
-    return _page(entry.title, f'<dl>{body}</dl><p><a href="/problems">All codes</a></p>')
+    return page(entry.title, f'<dl>{body}</dl><p><a href="/problems">All codes</a></p>')
 
 
 def _prose(text: str) -> str:
@@ -45,7 +45,8 @@ def _prose(text: str) -> str:
     return "".join(f"<code>{part}</code>" if odd % 2 else part for odd, part in enumerate(parts))
 
 
-def _page(title: str, body: str) -> str:
+def page(title: str, body: str) -> str:
+    """A whole HTML page in the style of all plain pages; ``body`` is HTML."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'

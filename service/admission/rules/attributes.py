@@ -4,6 +4,7 @@ Native code divides by strides and allocates by kernel sizes, so impossible valu
 """
 
 from collections import Counter
+from typing import Any, NoReturn
 
 import onnx
 
@@ -55,13 +56,18 @@ def _check_against_schema(node: onnx.NodeProto, place: Place) -> None:
     for attribute in node.attribute:
         if attribute.name not in known:
             _refuse(node, attribute.name, "is not an attribute of this operator")
-        wanted = _TYPE.AttributeType.Value(known[attribute.name].type.name)
+        wanted = _wanted_type(known[attribute.name])
         if _type_of(attribute) != wanted:
             _refuse(node, attribute.name, "has the wrong type")
     given = {attribute.name for attribute in node.attribute}
     for name, definition in known.items():
         if definition.required and name not in given:
             _refuse(node, name, "is missing")
+
+
+def _wanted_type(definition: Any) -> int:
+    """The type that an operator's definition asks for (the library's hints lack ``value``)."""
+    return int(definition.type.value)
 
 
 def _type_of(attribute: onnx.AttributeProto) -> int:
@@ -83,7 +89,7 @@ def _check_values(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
         _refuse(node, name, f"must hold numbers below {_BOUND}")
 
 
-def _refuse(node: onnx.NodeProto, name: str, fault: str) -> None:
+def _refuse(node: onnx.NodeProto, name: str, fault: str) -> NoReturn:
     where = f"node {shown(node.name)} ({shown(node.op_type)[1:-1]})"
     message = f"attribute {shown(name)} of {where} {fault}; export the model again"
     refuse("model-attribute", message, param=node.name or node.op_type)

@@ -1,5 +1,7 @@
 """Rules about If, Loop and Scan: the right bodies, with the right numbers of inputs and outputs."""
 
+from typing import NoReturn
+
 import onnx
 
 from service.admission.refusal import refuse, shown
@@ -59,6 +61,6 @@ def _body(node: onnx.NodeProto, name: str) -> onnx.GraphProto:
     return graphs[name]
 
 
-def _refuse(node: onnx.NodeProto, fault: str) -> None:
+def _refuse(node: onnx.NodeProto, fault: str) -> NoReturn:
     where = f"node {shown(node.name)} ({shown(node.op_type)[1:-1]})"
     refuse("model-subgraph", f"{where} {fault}; export the model again", param=node.name)

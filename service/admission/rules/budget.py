@@ -6,6 +6,7 @@ iteratively, and saturate just above the limit.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import onnx
 
@@ -92,7 +93,7 @@ def _check_depth(
             refuse("model-functions", message, param=name[1], limit=limit, actual=depth[name])
 
 
-def _refuse_size(context: Context, plain: int) -> None:
+def _refuse_size(context: Context, plain: int) -> NoReturn:
     """Blame what makes the model large: its own nodes, its bodies, or its functions."""
     limit = context.limits.nodes
     own = len(context.model.graph.node)

@@ -10,6 +10,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import onnx
 
@@ -91,7 +92,7 @@ def _check_nodes(nodes: Sequence[onnx.NodeProto], scope: _Scope) -> None:
             scope.define(name)
 
 
-def _refuse_unsorted(node: onnx.NodeProto, name: str, *, is_produced: bool) -> None:
+def _refuse_unsorted(node: onnx.NodeProto, name: str, *, is_produced: bool) -> NoReturn:
     fault = "before it is computed (a cycle, or nodes out of order)"
     if not is_produced:
         fault = "which nothing produces"

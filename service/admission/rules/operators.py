@@ -5,6 +5,8 @@
 3. Numbers of inputs, outputs and attributes must fit the definition.
 """
 
+from typing import NoReturn
+
 import onnx
 
 from service.admission.refusal import refuse, shown
@@ -123,7 +125,7 @@ def _described(node: onnx.NodeProto, place: Place) -> str:
     return f"{shown(node.op_type)[1:-1]} (opset {version})"
 
 
-def _refuse_unknown(unknown: dict[str, str]) -> None:
+def _refuse_unknown(unknown: dict[str, str]) -> NoReturn:
     if any(name.split(" ")[0] in _QUANTISED for name in unknown):
         message = (
             "the model is already quantised "

@@ -1,0 +1,201 @@
+"""Ties a search space to the tensors of an imported module, and back to a solution.
+
+``optimizer.h2spg`` and ``optimizer.trainer`` see unit numbers only; group ids, costs and validity
+stay on this side.
+
+Shape letters: U units, numbered through all groups in the order of the search space.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from graph_analysis.pipeline import Analysis
+from graph_analysis.search_space import GroupKind, WeightSlices
+from graph_analysis.solution import Solution
+from graph_analysis.solving import Quantity, Selection
+from optimizer.bridge.module import ImportedModule
+from optimizer.h2spg import NO_UNIT, UnitLayout, UnitSlices
+
+SelectionFactory = Callable[..., Selection]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """A search space over live tensors.
+
+    Attributes:
+        analysis: Where groups, costs and validity come from.
+        imported: The module that trains.
+        selection: Makes the growing choice of units; replaced in tests.
+    """
+
+    analysis: Analysis
+    imported: ImportedModule
+    selection: SelectionFactory = Selection
+
+    @cached_property
+    def first_unit(self) -> Mapping[str, int]:
+        """Group id -> number of its unit 0; the others follow it."""
+        first, offset = {}, 0
+        for group in self.analysis.space.groups:
+            first[group.id] = offset
+            offset += group.units
+        return first
+
+    @property
+    def num_units(self) -> int:
+        """U."""
+        return sum(group.units for group in self.analysis.space.groups)
+
+    @cached_property
+    def operator_units(self) -> Tensor:
+        """Bool (U,): the units that are whole operator structures."""
+        kinds = [
+            group.kind is GroupKind.OPERATOR
+            for group in self.analysis.space.groups
+            for _ in range(group.units)
+        ]
+        return torch.tensor(kinds, dtype=torch.bool)
+
+    @cached_property
+    def pool_of_unit(self) -> Tensor:
+        """int64 (U,): a pool for each node group, and one for all operator structures.
+
+        A structure is alone in its group, so only other structures can say what is little.
+        """
+        pools = []
+        for number, group in enumerate(self.analysis.space.groups, start=1):
+            is_operator = group.kind is GroupKind.OPERATOR
+            pools += [0 if is_operator else number] * group.units
+        return torch.tensor(pools, dtype=torch.int64)
+
+    def slices(self) -> list[UnitSlices]:
+        """What every unit sets to 0, on the tensors as they are now (device, storage).
+
+        Slices of several groups along one axis of one tensor are laid together where they do not
+        overlap. Initializers that the module does not hold, because nothing reads them or because
+        their value became code, are left out.
+        """
+        tensors = self.imported.tensors
+        laid: dict[tuple[str, int], list[npt.NDArray[np.int64]]] = {}
+        for group in self.analysis.space.groups:
+            for slices in group.zero:
+                tensor = tensors.get(slices.initializer)
+                if tensor is not None and tensor.is_floating_point():
+                    unit_P = _unit_of_position(slices, tensor, self.first_unit[group.id])
+                    _lay(laid.setdefault((slices.initializer, slices.axis), []), unit_P)
+        return [
+            UnitSlices(tensors[name], axis, torch.from_numpy(unit_P))
+            for (name, axis), layers in laid.items()
+            for unit_P in layers
+        ]
+
+    def layout(self) -> UnitLayout:
+        """The units as H2SPG takes them."""
+        return UnitLayout(self.slices(), num_units=self.num_units, pool_of_unit=self.pool_of_unit)
+
+    def chooser(
+        self, target_ratio: float, quantity: Quantity = "macs"
+    ) -> Callable[[Tensor, Tensor, float], Tensor]:
+        """Make the ``choose`` of H2SPG for a budget.
+
+        Decision 1/P, ..., 1 of the budget leaves at most ``target_ratio ** fraction`` of the
+        quantity: every decision removes the same share of what the one before it left.
+
+        Args:
+            target_ratio: Share of ``quantity`` that may remain in the end (0..1).
+            quantity: What the budget counts.
+
+        Raises:
+            TargetUnreachableError: Even removing all that may go leaves more; raised now, before
+                anything is trained.
+        """
+        self.selection(self.analysis, quantity=quantity).advance(
+            self._by_group(torch.ones(self.num_units, dtype=torch.float64)), target_ratio
+        )
+
+        def choose(saliency_U: Tensor, removed_U: Tensor, fraction: float) -> Tensor:
+            removed = self.removed_by_group(removed_U)
+            selection = self.selection(self.analysis, quantity=quantity, removed=removed)
+            selection.advance(self._by_group(saliency_U), target_ratio**fraction)
+            return removed_U | self._of_solution(selection.solution())
+
+        return choose
+
+    def remaining_ratio(self, removed_U: Tensor, quantity: Quantity = "macs") -> float:
+        """Share of ``quantity`` that remains without the units of the bool ``removed_U`` (U,)."""
+        removed = self.removed_by_group(removed_U)
+        return self.selection(self.analysis, quantity=quantity, removed=removed).remaining_ratio
+
+    def solution(self, removed_U: Tensor) -> Solution:
+        """The solution of the bool ``removed_U`` (U,); units that died with others are left out."""
+        return self.selection(self.analysis, removed=self.removed_by_group(removed_U)).solution()
+
+    def removed_by_group(self, removed_U: Tensor) -> dict[str, list[int]]:
+        """Group id -> units of the bool ``removed_U`` (U,), for groups that lose any."""
+        removed_U = removed_U.cpu()
+        removed = {
+            group.id: self._part(removed_U, group.id).nonzero().flatten().tolist()
+            for group in self.analysis.space.groups
+        }
+        return {key: units for key, units in removed.items() if units}
+
+    def _of_solution(self, solution: Solution) -> Tensor:
+        removed_U = torch.zeros(self.num_units, dtype=torch.bool)
+        for key, units in solution.removed.items():
+            self._part(removed_U, key)[list(units)] = True
+        return removed_U
+
+    def _by_group(self, value_U: Tensor) -> dict[str, npt.NDArray[np.float64]]:
+        return {key: self._part(value_U, key).numpy() for key in self.first_unit}
+
+    def _part(self, value_U: Tensor, key: str) -> Tensor:
+        first = self.first_unit[key]
+        return value_U[first : first + self.analysis.space.group_by_id[key].units]
+
+
+def bind(analysis: Analysis, imported: ImportedModule) -> Binding:
+    """Bind the search space of ``analysis`` to the tensors of ``imported``.
+
+    Args:
+        analysis: Of the same working copy that ``imported`` was made from.
+        imported: The trainable module.
+
+    Raises:
+        ValueError: A slice does not fit the tensor of its name, so the two are of different models.
+    """
+    binding = Binding(analysis=analysis, imported=imported)
+    binding.layout()  # fails here rather than in the middle of a job
+    return binding
+
+
+def _unit_of_position(
+    slices: WeightSlices, tensor: Tensor, first_unit: int
+) -> npt.NDArray[np.int64]:
+    length = tensor.shape[slices.axis] if tensor.dim() else 1
+    unit_P = np.full(length, NO_UNIT, np.int64)
+    for unit, indices in enumerate(slices.unit_indices):
+        if indices and indices[-1] >= length:
+            message = (
+                f"unit {unit} has position {indices[-1]} on axis {slices.axis} of "
+                f"'{slices.initializer}', the module's tensor has {length}"
+            )
+            raise ValueError(message)
+        unit_P[list(indices)] = first_unit + unit
+    return unit_P
+
+
+def _lay(layers: list[npt.NDArray[np.int64]], unit_P: npt.NDArray[np.int64]) -> None:
+    """Put ``unit_P`` into the first layer that is free at all its positions, or into a new one."""
+    taken = unit_P != NO_UNIT
+    for layer in layers:
+        if not (layer[taken] != NO_UNIT).any():
+            layer[taken] = unit_P[taken]
+            return
+    layers.append(unit_P)
