@@ -40,12 +40,12 @@ class Labelling:
     _frozen: list[tuple[Labels, str]] = field(default_factory=list)
 
     def of(self, name: str) -> Axes:
-        """Labels of a tensor; an initializer is born on first use, anything unknown is fixed."""
+        """Labels of a tensor; a float initializer is born on first use, else unknown is fixed."""
         if name in self.axes:
             return self.axes[name]
         shape = self.graph.shape(name) or ()
-        if name not in self.graph.initializers:
-            return [None] * len(shape)
+        if name not in self.graph.initializers or not self.graph.is_float(name):
+            return [None] * len(shape)  # integers are indices and sizes, not weights
         axes: Axes = [self._fresh(length) if length > 1 else None for length in shape]
         self.axes[name] = axes
         return axes

@@ -19,6 +19,10 @@ from graph_analysis.errors import ModelError
 
 Array = npt.NDArray[Any]
 _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
+# operators that onnx defines by a function body, which its per-node inference does not enter
+_SAME_SHAPE = frozenset(
+    {"Celu", "Gelu", "GroupNormalization", "HardSwish", "Mish", "RMSNormalization", "Swish"}
+)
 
 
 @dataclass(kw_only=True)
@@ -113,7 +117,7 @@ def _infer_node(
             schema, node, types, data, opset_imports=list(model.opset_import)
         )
     except Exception:  # noqa: BLE001  native inference raises many types; unknown is an answer
-        return
+        found = {}
     for name, kind in found.items():
         if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
             continue
@@ -121,6 +125,10 @@ def _infer_node(
         if all(dim.HasField("dim_value") for dim in dims):
             shapes.shape[name] = tuple(dim.dim_value for dim in dims)
             shapes.dtype[name] = kind.tensor_type.elem_type
+    unknown = node.output[0] not in shapes.shape
+    if unknown and node.op_type in _SAME_SHAPE and inputs and inputs[0] in shapes.shape:
+        shapes.shape[node.output[0]] = shapes.shape[inputs[0]]
+        shapes.dtype[node.output[0]] = shapes.dtype[inputs[0]]
 
 
 def _fold(node: onnx.NodeProto, shapes: Shapes, model: onnx.ModelProto) -> bool:

@@ -5,7 +5,6 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from click import exceptions as click_exceptions
 
 from graph_analysis.errors import SecateurError
 from service.commands import analyze, bench, cut, solve
@@ -40,17 +39,16 @@ def _root(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code (0, 1, 2, 3, 4, or 130 after Ctrl-C)."""
     try:
-        result = app(args=arguments, standalone_mode=False)
+        app(args=arguments)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
     except SecateurError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    except click_exceptions.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click_exceptions.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return 130
     except OSError as error:
         where = f" {error.filename!r}" if error.filename else ""
         sys.stderr.write(f"error: cannot use{where}: {error.strerror or error}\n")
         return 2
-    return result if isinstance(result, int) else 0
+    return 0

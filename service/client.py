@@ -245,7 +245,7 @@ class Jobs:
                     etag = response.headers.get("etag", "")
                     for chunk in response.iter_bytes(_CHUNK_BYTES):
                         file.write(chunk)
-                return etag.strip('"').removeprefix("sha256-")
+                return str(etag).strip('"').removeprefix("sha256-")
             except httpx.TransportError as error:
                 failures += 1
                 self._connection.give_up_or_pause(failures, error)

@@ -50,7 +50,7 @@ class SandboxedGate:
 
     def check_uri(self, uri: str) -> None:
         """See :class:`Gate`."""
-        check_uri(uri, self._settings)
+        check_uri(uri, roots=self._settings.dataset_roots)
 
     def admit(self, path: Path) -> None:
         """See :class:`Gate`."""

@@ -124,7 +124,7 @@ def _parse_request(text: str) -> JobRequest:
     try:
         return JobRequest.model_validate_json(text)
     except ValidationError as error:
-        raise _refusal("job", error) from error
+        raise _refusal(error, "job") from error
 
 
 def _metadata(text: str | None) -> Mapping[str, str]:
@@ -133,10 +133,10 @@ def _metadata(text: str | None) -> Mapping[str, str]:
     try:
         return _METADATA.validate_json(text, strict=True)
     except ValidationError as error:
-        raise _refusal("metadata", error) from error
+        raise _refusal(error, "metadata") from error
 
 
-def _refusal(field: str, error: ValidationError) -> RequestError:
+def _refusal(error: ValidationError, field: str) -> RequestError:
     """The first finding of pydantic, without the input that it would quote."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     if first["type"] == "json_invalid":

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ class ArtifactStore:
             raise ValueError(message)
         self._incoming = folder
         self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.exclusive = threading.Lock()  # for changing files and database rows together
         self._sound: dict[str, tuple[int, int, int]] = {}  # key -> the stat that was hashed
 
     def new_temporary(self) -> Path:

@@ -59,7 +59,9 @@ jobs = sa.Table(
 job_events = sa.Table(
     "job_events",
     metadata,
-    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column(
+        "job_id", sa.String(40), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    ),
     sa.Column("seq", sa.Integer, primary_key=True),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
@@ -69,7 +71,9 @@ job_events = sa.Table(
 artifacts = sa.Table(
     "artifacts",
     metadata,
-    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column(
+        "job_id", sa.String(40), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    ),
     sa.Column("name", sa.String(40), primary_key=True),
     sa.Column("key", sa.String(200), nullable=False, index=True),
     sa.Column("sha256", sa.String(64), nullable=False),
@@ -104,6 +108,8 @@ idempotency = sa.Table(
     sa.Column("owner", sa.String(80), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("body_sha256", sa.String(64), nullable=False),
-    sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column(
+        "job_id", sa.String(40), sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False
+    ),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )

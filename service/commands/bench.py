@@ -108,11 +108,11 @@ def _table(rows: Sequence[dict[str, Any]], *, batch: int, threads: int) -> Table
     table.add_column("model", overflow="fold")
     for title, _, _ in _COLUMNS:
         table.add_column(title, justify="right")
-    base = rows[0]
-    for row in rows:
+    base, names = rows[0], [Path(row["file"]).name for row in rows]
+    for row, name in zip(rows, names, strict=True):
         cells = []
         for _, key, form in _COLUMNS:
             share = f" ({row[key] / base[key]:.3f})" if row is not base and base[key] else ""
             cells.append(f"{row[key]:{form}}{share}")
-        table.add_row(row["file"], *cells)
+        table.add_row(row["file"] if names.count(name) > 1 else name, *cells)
     return table

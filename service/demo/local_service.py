@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,16 @@ class LocalService:
 
 
 @contextmanager
-def local_service(datasets: Path) -> Iterator[LocalService]:
+def local_service(
+    datasets: Path, *, command: Sequence[str] | None = None
+) -> Iterator[LocalService]:
     """Run a service that may read data sets below ``datasets``, as long as the block lasts.
 
     Its data folder is temporary and goes with it.
+
+    Args:
+        datasets: Folder, handed on as ``SECATEUR_DATASET_ROOTS``.
+        command: What to start; ``secateur serve`` of this environment by default.
 
     Raises:
         LocalServiceError: It is not ready in time, or does not end when it is asked to.
@@ -49,10 +55,9 @@ def local_service(datasets: Path) -> Iterator[LocalService]:
     with tempfile.TemporaryDirectory(prefix="secateur-demo-") as folder:
         log = Path(folder) / "service.log"
         port = _free_port()
-        command = [str(Path(sys.executable).with_name("secateur")), "serve"]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command,
+                command or [str(Path(sys.executable).with_name("secateur")), "serve"],
                 env=_environment(Path(folder), datasets, port),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

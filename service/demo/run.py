@@ -24,7 +24,9 @@ from service.demo.local_service import LocalService, local_service
 from service.demo.outcome import TARGET_MACS_RATIO, Outcome, assess, table
 
 OUTPUT = Path("demo-output")
-SETTINGS: Mapping[str, object] = {"target_macs": TARGET_MACS_RATIO, "seed": 0}
+# Widths that are no multiple of 8 fall out of ONNX Runtime's blocked convolutions: fewer MACs, but
+# more milliseconds.
+SETTINGS: Mapping[str, object] = {"target_macs": TARGET_MACS_RATIO, "multiple": 8, "seed": 0}
 
 
 class JobDidNotSucceedError(SecateurError):

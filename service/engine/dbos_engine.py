@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
-from dbos.error import DBOSWorkflowCancelledError
+from dbos import error as dbos_error
 
 from service.engine.port import EngineStatus, JobWork
 
@@ -150,7 +150,7 @@ def _register(work: JobWork) -> None:
             for name in work.stages:
                 if not await stage(job_id, name):
                     return
-        except DBOSWorkflowCancelledError:
+        except dbos_error.DBOSWorkflowCancelledError:
             await work.stopped(job_id)
             raise
 

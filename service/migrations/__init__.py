@@ -78,16 +78,14 @@ def _config() -> Config:
 
 
 def _check(engine: sa.Engine) -> None:
+    message = f"{_name(engine)} is damaged; restore it from a backup, it is not re-created"
     try:
         with engine.connect() as connection:
             verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     except DatabaseError as error:
-        verdict, cause = str(error.orig), error
-    else:
-        cause = None
+        raise DatabaseVersionError(message) from error
     if verdict != "ok":
-        message = f"{_name(engine)} is damaged; restore it from a backup, it is not re-created"
-        raise DatabaseVersionError(message) from cause
+        raise DatabaseVersionError(message)
 
 
 def _name(engine: sa.Engine) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.problems import MEDIA_TYPE, kind_of
+from service.problems import kind_of
 from service.schemas import ProblemDocument
 
 Responses = dict[int | str, dict[str, Any]]
@@ -13,20 +13,14 @@ def problems(*codes: str) -> Responses:
     answers: Responses = {}
     for code in codes:
         entry = kind_of(code)
-        answer = answers.setdefault(
-            entry.status or 422,
-            {
-                "model": ProblemDocument,
-                "description": "",
-                "content": {
-                    MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
-                },
-            },
-        )
+        status = entry.status or 422
+        answer = answers.setdefault(status, {"model": ProblemDocument, "description": ""})
         separator = "; " if answer["description"] else ""
         answer["description"] += f"{separator}`{code}`: {entry.title}"
     return answers
 
 
-COMMON = problems("unauthenticated", "forbidden", "unavailable", "internal", "bad-request")
+COMMON = problems(
+    "bad-request", "unauthenticated", "forbidden", "invalid-request", "internal", "unavailable"
+)
 JOB = COMMON | problems("not-found")

@@ -1,7 +1,7 @@
 """Downloads: the compressed model, the report, the solution and the search space of a job.
 
-Only files whose bytes have the published SHA-256 leave the service. Ranges are answered for files on
-a local disk by the framework; the strong ETag is the content's digest.
+Only files whose bytes have the published SHA-256 leave the service. The framework answers ranges of
+files on a local disk; the strong ETag is the content's digest.
 """
 
 import base64
@@ -32,7 +32,7 @@ def _answers(content: dict[str, Any]) -> Responses:
     return {
         **JOB,
         **problems("job-not-finished", "gone", "range-not-satisfiable"),
-        **problems("artifact-corrupt", "storage-unavailable"),
+        **problems("internal", "artifact-corrupt", "unavailable", "storage-unavailable"),
         200: whole,
         206: part,
         304: {"description": "The file is the one that `If-None-Match` names."},

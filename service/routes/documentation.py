@@ -3,11 +3,11 @@
 from html import escape
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from service.dependencies import require_loopback_or_key
-from service.problems import page
+from service.problems import MEDIA_TYPE, page
 
 router = APIRouter(include_in_schema=False)
 _Allowed = Annotated[None, Depends(require_loopback_or_key)]
@@ -16,13 +16,33 @@ _Allowed = Annotated[None, Depends(require_loopback_or_key)]
 @router.get("/openapi.json")
 def get_openapi(request: Request, _: _Allowed) -> JSONResponse:
     """The machine-readable description of every route."""
-    return JSONResponse(request.app.openapi())
+    return JSONResponse(describe(request.app))
 
 
 @router.get("/docs")
 def get_docs(request: Request, _: _Allowed) -> HTMLResponse:
     """The same for people."""
-    return HTMLResponse(render_docs(request.app.openapi()))
+    return HTMLResponse(render_docs(describe(request.app)))
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with errors in their own media type and without the framework's."""
+    document = app.openapi()
+    answers = [
+        answer
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for status, answer in operation["responses"].items()
+        if status >= "400"
+    ]
+    for answer in answers:
+        kinds = answer.get("content", {})
+        for kind in [*kinds]:
+            if kinds[kind].get("schema", {}).get("$ref", "").endswith("/ProblemDocument"):
+                kinds[MEDIA_TYPE] = kinds.pop(kind)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    return document
 
 
 def render_docs(document: dict[str, Any]) -> str:

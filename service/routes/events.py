@@ -20,7 +20,7 @@ from service.authentication import authenticate
 from service.dependencies import AppParts, JobId, Reader
 from service.errors import UnauthenticatedError
 from service.job_documents import event_document, events_page
-from service.routes.answers import JOB, problems
+from service.routes.answers import JOB
 from service.schemas import Event, EventQuery, Listing
 
 STREAM = "text/event-stream"
@@ -78,7 +78,6 @@ async def stream_events(
     summary="What happened to a job",
     responses={
         **JOB,
-        **problems("invalid-request"),
         200: {
             "description": "A page of events, or with `Accept: text/event-stream` all of them as "
             "they happen; `Last-Event-ID` continues a broken stream.",

@@ -64,7 +64,7 @@ def list_problems() -> str:
     operation_id="get_problem",
     summary="What a problem code means",
     response_class=HTMLResponse,
-    responses=problems("not-found"),
+    responses=problems("not-found", "invalid-request"),
 )
 def get_problem(code: str) -> str:
     """The page behind the ``type`` of a problem document."""

@@ -27,6 +27,11 @@ _CREATED: Responses = {
     202: {"description": "Accepted; `Location` is the job."},
 }
 _REFUSED = problems(
+    "bad-request",
+    "unauthenticated",
+    "forbidden",
+    "unavailable",
+    "internal",
     "body-incomplete",
     "idempotency-key-invalid",
     "upload-timeout",
@@ -48,7 +53,7 @@ _REFUSED = problems(
     operation_id="create_job",
     summary="Submit a model",
     status_code=202,
-    responses={**COMMON, **_CREATED, **_REFUSED},
+    responses={**_CREATED, **_REFUSED},
     openapi_extra={"requestBody": JOB_FORM},
 )
 async def create_job(
@@ -91,7 +96,7 @@ async def create_job(
     "",
     operation_id="list_jobs",
     summary="List jobs",
-    responses={**COMMON, **problems("invalid-request")},
+    responses=COMMON,
 )
 def list_jobs(
     parts: AppParts, principal: Reader, query: Annotated[JobListQuery, Query()]
@@ -110,7 +115,6 @@ def list_jobs(
     response_model=JobDocument,
     responses={
         **JOB,
-        **problems("invalid-request"),
         304: {"description": "The job is as `If-None-Match` says."},
     },
 )

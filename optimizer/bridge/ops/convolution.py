@@ -1,5 +1,7 @@
 """Conv and ConvTranspose in one to three spatial axes."""
 
+from dataclasses import astuple
+
 import torch
 from torch.nn import functional
 
@@ -7,8 +9,10 @@ from optimizer.bridge.call import Call
 from optimizer.bridge.ops.windows import (
     Sizes,
     Window,
+    WindowSettings,
     padding_at,
     torch_padding,
+    window_from,
     window_of,
 )
 from optimizer.bridge.registry import UnsupportedVariant, operator
@@ -48,7 +52,7 @@ def conv(call: Call) -> Value:
 def padded(call: Call, x: Value, window: Window, fill: float) -> Value:
     """Write the padding of a window in front of it."""
     static = x.static_shape
-    if not window.same:
+    if not window.same and not window.ceil:
         return call.write.emit(
             functional.pad, x, torch_padding(window.begin, window.end), "constant", fill
         )
@@ -56,20 +60,12 @@ def padded(call: Call, x: Value, window: Window, fill: float) -> Value:
         spatial = tuple(size for size in static[2:] if size is not None)
         pads = torch_padding(*padding_at(spatial, window))
         return call.write.emit(functional.pad, x, pads, "constant", fill) if any(pads) else x
-    settings = (window.kernel, window.stride, window.dilation, window.same)
-    return call.write.emit(pad_same, x, settings, fill)
+    return call.write.emit(pad_for_window, x, astuple(window), fill)
 
 
-def pad_same(
-    x: torch.Tensor, settings: tuple[Sizes, Sizes, Sizes, str], fill: float
-) -> torch.Tensor:
-    """Pad as auto_pad SAME_* asks for at the size that ``x`` has now."""
-    kernel, stride, dilation, same = settings
-    zeros = (0,) * len(kernel)
-    window = Window(
-        kernel=kernel, stride=stride, dilation=dilation, begin=zeros, end=zeros, same=same
-    )
-    pads = torch_padding(*padding_at(tuple(x.shape[2:]), window))
+def pad_for_window(x: torch.Tensor, settings: WindowSettings, fill: float) -> torch.Tensor:
+    """Pad as a window asks for at the size that ``x`` has now."""
+    pads = torch_padding(*padding_at(tuple(x.shape[2:]), window_from(settings)))
     return functional.pad(x, pads, "constant", fill)
 
 
@@ -108,7 +104,7 @@ def transpose_and_crop(
     settings: _Settings,
     crop: Sizes,
 ) -> torch.Tensor:
-    """Transposed convolution without padding, then ``crop`` (in the order of ``functional.pad``)."""
+    """Transposed convolution without padding, then ``crop`` (last axis first, as torch has it)."""
     stride, extra, groups, dilation = settings
     spatial = len(stride)
     # torch wants output_padding below stride or dilation; a zero pad gives the rest of it

@@ -3,6 +3,10 @@
 Source positions are computed as ONNX defines them and turned into a few gathers with weights.
 """
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 
@@ -17,6 +21,7 @@ def interpolate_axis(
     rounding: str,
     cubic: float,
     exclude_outside: bool,
+    antialias: bool,
 ) -> torch.Tensor:
     """Resize one axis of ``x`` to ``output`` elements.
 
@@ -29,19 +34,23 @@ def interpolate_axis(
         coordinates: ONNX's ``coordinate_transformation_mode``.
         rounding: ONNX's ``nearest_mode``.
         cubic: Coefficient of the cubic kernel.
-        exclude_outside: Whether cubic weights outside the image are 0 instead of on its border.
+        exclude_outside: Whether weights outside the image are 0 instead of on its border.
+        antialias: Whether the kernel widens when the image shrinks.
     """
     size = x.shape[axis]
     position = _source(output, size, scale, coordinates, x.device)
     if mode == "nearest":
         return x.index_select(axis, _rounded(position, rounding).clamp(0, size - 1))
-    first = torch.floor(position)
-    fraction = position - first
-    offsets, weights = _taps(fraction, cubic) if mode == "cubic" else _linear(fraction)
-    sources = [first.to(torch.int64) + offset for offset in offsets]
+    kernel = partial(_cubic, coefficient=cubic) if mode == "cubic" else _linear
+    narrowing = min(scale, 1.0) if antialias else 1.0
+    reach = 2 if mode == "cubic" else 1
+    sources, weights = _taps(position, kernel, reach, narrowing)
     if exclude_outside:
-        inside = [((source >= 0) & (source < size)).to(fraction.dtype) for source in sources]
-        weights = [weight * flag for weight, flag in zip(weights, inside, strict=True)]
+        weights = [
+            torch.where((source >= 0) & (source < size), weight, torch.zeros_like(weight))
+            for source, weight in zip(sources, weights, strict=True)
+        ]
+    if exclude_outside or antialias:
         total = torch.stack(weights).sum(0)
         weights = [weight / total for weight in weights]
     shape = (-1, *(1,) * (x.dim() - axis - 1))
@@ -52,22 +61,39 @@ def interpolate_axis(
     return torch.stack(parts).sum(0)
 
 
+def _taps(
+    position: torch.Tensor,
+    kernel: Callable[[torch.Tensor], torch.Tensor],
+    reach: int,
+    narrowing: float,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return the input elements around each position and the kernel's value at each."""
+    first = torch.floor(position)
+    begin = math.floor(-reach / narrowing) + 1
+    sources, weights = [], []
+    for offset in range(begin, 2 - begin if narrowing < 1 else reach + 1):
+        sources.append(first.to(torch.int64) + offset)
+        weights.append(kernel(torch.abs(first + offset - position) * narrowing))
+    return sources, weights
+
+
 def _source(
     output: int, size: int, scale: float, coordinates: str, device: torch.device
 ) -> torch.Tensor:
     """Return where in the input each output element lies."""
-    index = torch.arange(output, dtype=torch.float64, device=device)
+    index = torch.arange(output, dtype=torch.float32, device=device)  # as ONNX Runtime computes
+    ratio = torch.full_like(index, scale)
     if coordinates == "align_corners":
         return index * ((size - 1) / (output - 1)) if output > 1 else index * 0
     if coordinates == "asymmetric":
-        return index / scale
+        return index / ratio
     if coordinates == "pytorch_half_pixel" and output == 1:
         return index * 0
     if coordinates == "half_pixel_symmetric":
         adjustment = output / (scale * size)
         centre = size / 2
-        return centre * (1 - adjustment) + (index + 0.5) / scale - 0.5
-    return (index + 0.5) / scale - 0.5
+        return centre * (1 - adjustment) + (index + 0.5) / ratio - 0.5
+    return (index + 0.5) / ratio - 0.5
 
 
 def _rounded(position: torch.Tensor, rounding: str) -> torch.Tensor:
@@ -82,18 +108,13 @@ def _rounded(position: torch.Tensor, rounding: str) -> torch.Tensor:
     return chosen.to(torch.int64)
 
 
-def _linear(fraction: torch.Tensor) -> tuple[list[int], list[torch.Tensor]]:
-    return [0, 1], [1 - fraction, fraction]
+def _linear(distance: torch.Tensor) -> torch.Tensor:
+    return torch.clamp(1 - distance, min=0)
 
 
-def _taps(fraction: torch.Tensor, cubic: float) -> tuple[list[int], list[torch.Tensor]]:
-    """Return offsets and weights of the cubic convolution kernel with coefficient ``cubic``."""
-
-    def near(distance: torch.Tensor) -> torch.Tensor:
-        return ((cubic + 2) * distance - (cubic + 3)) * distance * distance + 1
-
-    def far(distance: torch.Tensor) -> torch.Tensor:
-        return ((distance - 5) * distance + 8) * distance * cubic - 4 * cubic
-
-    weights = [far(fraction + 1), near(fraction), near(1 - fraction), far(2 - fraction)]
-    return [-1, 0, 1, 2], weights
+def _cubic(distance: torch.Tensor, *, coefficient: float) -> torch.Tensor:
+    """Cubic convolution kernel at distances of 0 and more."""
+    near = ((coefficient + 2) * distance - (coefficient + 3)) * distance * distance + 1
+    far = (((distance - 5) * distance + 8) * distance - 4) * coefficient
+    beyond = torch.zeros_like(distance)
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, beyond))

@@ -21,7 +21,8 @@ def pad_attributes(call: Call) -> Value:
 def pad_inputs(call: Call) -> Value:
     """From version 11: pads, value and (from 18) axes are inputs."""
     axes = call.fixed_list(3) if call.has(3) else None
-    fill = call.operand(2, 0) if call.has(2) else 0
+    is_filled = call.has(2) and call.attribute("mode", "constant") == "constant"
+    fill = call.operand(2, 0) if is_filled else 0
     if not isinstance(fill, Value):
         return _pad(call, call.numbers(1), axes, fill)
     mask = call.write.emit(torch.ones_like, call.tensor(0), dtype=torch.bool)

@@ -1,5 +1,7 @@
 """Pooling over windows and over whole images."""
 
+from dataclasses import astuple
+
 import torch
 from torch.nn import functional
 
@@ -8,9 +10,11 @@ from optimizer.bridge.ops.convolution import padded
 from optimizer.bridge.ops.windows import (
     Sizes,
     Window,
+    WindowSettings,
     kernel_of,
     padding_at,
     torch_padding,
+    window_from,
     window_of,
 )
 from optimizer.bridge.registry import UnsupportedVariant, operator
@@ -39,46 +43,37 @@ def _fits_torch(window: Window) -> bool:
 @operator("MaxPool")
 def max_pool(call: Call) -> Value | list[Value]:
     """Maximum over windows, and where it was if the second output is used."""
-    window, ceil = _window(call), bool(call.attribute("ceil_mode", 0))
+    window = _window(call)
     x = call.tensor(0)
     if call.num_outputs > 1:
         call.require("storage_order", 0, covered=0)
-        settings = (window.kernel, window.stride, window.dilation, window.begin, window.end)
-        return call.write.emit_many(2, max_pool_with_indices, x, settings, window.same, ceil=ceil)
-    padding = window.begin
+        return call.write.emit_many(2, max_pool_with_indices, x, astuple(window))
+    padding, ceil = window.begin, window.ceil
     if not _fits_torch(window):
-        padding = (0,) * len(padding)
+        padding, ceil = (0,) * len(padding), False
         x = padded(call, x, window, -float("inf"))
     function = _MAX[len(window.kernel)]
-    return call.write.emit(
-        function, x, window.kernel, window.stride, padding, window.dilation, ceil
-    )
+    stride, dilation = window.stride, window.dilation
+    return call.write.emit(function, x, window.kernel, stride, padding, dilation, ceil)
 
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Value:
     """Mean over windows, with or without the padding in the count."""
-    window, ceil = _window(call), bool(call.attribute("ceil_mode", 0))
-    include = bool(call.attribute("count_include_pad", 0))
+    window, include = _window(call), bool(call.attribute("count_include_pad", 0))
     x = call.tensor(0)
     if _fits_torch(window) and set(window.dilation) == {1}:
-        function = _AVERAGE[len(window.kernel)]
-        return call.write.emit(
-            function, x, window.kernel, window.stride, window.begin, ceil, include
-        )
-    settings = (window.kernel, window.stride, window.dilation, window.begin, window.end)
-    return call.write.emit(average_windows, x, settings, window.same, ceil=ceil, include=include)
+        function, ceil = _AVERAGE[len(window.kernel)], window.ceil
+        kernel, stride, padding = window.kernel, window.stride, window.begin
+        return call.write.emit(function, x, kernel, stride, padding, ceil, include)
+    return call.write.emit(average_windows, x, astuple(window), include=include)
 
 
 @operator("LpPool")
 def lp_pool(call: Call) -> Value:
     """``p``-norm over windows."""
-    window, ceil = _window(call), bool(call.attribute("ceil_mode", 0))
-    settings = (window.kernel, window.stride, window.dilation, window.begin, window.end)
-    power = call.attribute("p", 2)
-    return call.write.emit(
-        norm_of_windows, call.tensor(0), settings, window.same, ceil=ceil, power=power
-    )
+    settings, power = astuple(_window(call)), call.attribute("p", 2)
+    return call.write.emit(norm_of_windows, call.tensor(0), settings, power)
 
 
 @operator("GlobalAveragePool")
@@ -102,49 +97,26 @@ def global_lp_pool(call: Call) -> Value:
     return call.write.emit(torch.linalg.vector_norm, call.tensor(0), power, axes, keepdim=True)
 
 
-_Settings = tuple[Sizes, Sizes, Sizes, Sizes, Sizes]
-
-
-def _placed(x: torch.Tensor, settings: _Settings, same: str) -> tuple[Window, Sizes, Sizes]:
-    kernel, stride, dilation, begin, end = settings
-    window = Window(
-        kernel=kernel, stride=stride, dilation=dilation, begin=begin, end=end, same=same
-    )
-    return window, *padding_at(tuple(x.shape[2:]), window)
-
-
 def max_pool_with_indices(
-    x: torch.Tensor, settings: _Settings, same: str, *, ceil: bool
+    x: torch.Tensor, settings: WindowSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return maxima and their positions in the flattened ``x``."""
-    window, begin, end = _placed(x, settings, same)
-    spatial = tuple(x.shape[2:])
-    positions = torch.arange(x.numel(), device=x.device, dtype=torch.float64).reshape(x.shape)
-    padding = torch_padding(begin, end)
-    wide = functional.pad(x, padding, "constant", -float("inf"))
-    function = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}[
-        len(spatial)
-    ]
-    maxima, found = function(
-        wide, window.kernel, window.stride, 0, window.dilation, ceil, return_indices=True
+    window = window_from(settings)
+    pads = torch_padding(*padding_at(tuple(x.shape[2:]), window))
+    wide = functional.pad(x, pads, "constant", -float("inf"))
+    pool = _MAX[len(window.kernel)]
+    maxima, found = pool(
+        wide, window.kernel, window.stride, 0, window.dilation, return_indices=True
     )
-    flat = functional.pad(positions, padding).flatten(2)
+    positions = torch.arange(x.numel(), device=x.device, dtype=torch.float64).reshape(x.shape)
+    flat = functional.pad(positions, pads).flatten(2)
     indices = flat.gather(2, found.flatten(2)).reshape(found.shape)
     return maxima, indices.to(torch.int64)
 
 
-def _sum_of_windows(
-    x: torch.Tensor, window: Window, begin: Sizes, end: Sizes, *, ceil: bool
-) -> torch.Tensor:
-    """Sum over windows of ``(N, C, *spatial)``, padded with zeros; the last may stick out."""
-    if ceil:
-        end = tuple(
-            after + _overhang(size + before + after, reach, stride)
-            for size, before, after, reach, stride in zip(
-                x.shape[2:], begin, end, window.reach, window.stride, strict=True
-            )
-        )
-    wide = functional.pad(x, torch_padding(begin, end))
+def _sum_of_windows(x: torch.Tensor, window: Window, pads: Sizes) -> torch.Tensor:
+    """Sum over windows of ``(N, C, *spatial)``, padded with zeros."""
+    wide = functional.pad(x, pads)
     single = wide.reshape(-1, 1, *wide.shape[2:])
     ones = torch.ones(1, 1, *window.kernel, dtype=x.dtype, device=x.device)
     conv = _CONV[len(window.kernel)]
@@ -152,29 +124,27 @@ def _sum_of_windows(
     return sums.reshape(x.shape[0], x.shape[1], *sums.shape[2:])
 
 
-def _overhang(size: int, reach: int, stride: int) -> int:
-    """Return how far a last window sticks out that ceil_mode adds; it must start inside."""
-    missing = -(size - reach) % stride
-    return missing if missing < reach else 0
+def average_windows(x: torch.Tensor, settings: WindowSettings, *, include: bool) -> torch.Tensor:
+    """Mean over windows for paddings and dilations that torch's pooling does not take.
 
-
-def average_windows(
-    x: torch.Tensor, settings: _Settings, same: str, *, ceil: bool, include: bool
-) -> torch.Tensor:
-    """Mean over windows for paddings and dilations that torch's pooling does not take."""
-    window, begin, end = _placed(x, settings, same)
+    The padding counts if ``include``; what ceil mode adds beyond it never does.
+    """
+    window = window_from(settings)
+    begin, end = padding_at(tuple(x.shape[2:]), window)
     counted = torch.ones_like(x[:1, :1])
+    around = torch_padding(begin, end)
     if include:
-        counted = functional.pad(counted, torch_padding(begin, end), "constant", 1.0)
-    inner = ((0,) * len(begin), (0,) * len(begin)) if include else (begin, end)
-    counts = _sum_of_windows(counted, window, *inner, ceil=ceil)
-    return _sum_of_windows(x, window, begin, end, ceil=ceil) / counts
+        inside = end if window.same else tuple(map(min, end, window.end))
+        counted = functional.pad(counted, torch_padding(begin, inside), "constant", 1.0)
+        rest = tuple(after - given for after, given in zip(end, inside, strict=True))
+        counts = _sum_of_windows(counted, window, torch_padding((0,) * len(end), rest))
+    else:
+        counts = _sum_of_windows(counted, window, around)
+    return _sum_of_windows(x, window, around) / counts
 
 
-def norm_of_windows(
-    x: torch.Tensor, settings: _Settings, same: str, *, ceil: bool, power: int
-) -> torch.Tensor:
+def norm_of_windows(x: torch.Tensor, settings: WindowSettings, power: int) -> torch.Tensor:
     """``p``-norm over windows."""
-    window, begin, end = _placed(x, settings, same)
-    total = _sum_of_windows(torch.abs(x) ** power, window, begin, end, ceil=ceil)
-    return total ** (1 / power)
+    window = window_from(settings)
+    pads = torch_padding(*padding_at(tuple(x.shape[2:]), window))
+    return _sum_of_windows(torch.abs(x) ** power, window, pads) ** (1 / power)

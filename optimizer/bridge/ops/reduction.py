@@ -54,7 +54,8 @@ def euclidean(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch
     """Euclidean norm."""
     if not x.is_floating_point():
         return torch.sqrt(square_sum(x, axes, keepdim=keepdim).double()).to(x.dtype)
-    return torch.linalg.vector_norm(x, 2, axes, keepdim=keepdim)
+    norm: torch.Tensor = torch.linalg.vector_norm(x, 2, axes, keepdim=keepdim)
+    return norm
 
 
 def logarithm_of_sum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:

@@ -25,6 +25,7 @@ class Plan:
     cubic: float
     exclude_outside: bool
     policy: str
+    antialias: bool
     axes: tuple[int, ...] | None
 
 
@@ -69,6 +70,7 @@ def _plan(call: Call, *, coordinates: str, rounding: str) -> Plan:
         cubic=call.attribute("cubic_coeff_a", -0.75),
         exclude_outside=bool(call.attribute("exclude_outside", 0)),
         policy=call.attribute("keep_aspect_ratio_policy", "stretch"),
+        antialias=bool(call.attribute("antialias", 0)),
         axes=None if axes is None else tuple(axes),
     )
 
@@ -77,29 +79,20 @@ def _resize(
     call: Call, plan: Plan, scales: Value | HostValue | None, sizes: Value | HostValue | None
 ) -> Value:
     x = call.tensor(0)
-    antialias = bool(call.attribute("antialias", 0))
     fast = _torch_mode(plan, x.rank)
-    if fast is None and antialias:
-        message = "with antialias is only covered for linear half_pixel images"
-        raise UnsupportedVariant(message)
     if fast is not None and not isinstance(scales, Value) and not isinstance(sizes, Value):
         settled = _spatial(scales, sizes, x)
         if settled is not None:
             size, factor = settled
             mode, align = fast
-            return call.write.emit(
-                functional.interpolate, x, size, factor, mode, align, antialias=antialias
-            )
-    if antialias:
-        message = "with antialias and free sizes is not covered"
-        raise UnsupportedVariant(message)
+            return call.write.emit(functional.interpolate, x, size, factor, mode, align)
     settings = tuple(vars(plan).items())
     return call.write.emit(resize_axes, x, scales, sizes, settings)
 
 
 def _torch_mode(plan: Plan, rank: int | None) -> tuple[str, bool | None] | None:
     """Return mode and align_corners of ``functional.interpolate`` if it computes the same."""
-    if rank not in _TORCH_LINEAR or plan.axes is not None or plan.policy != "stretch":
+    if plan.antialias or rank not in _TORCH_LINEAR or plan.axes is not None or plan.policy != "stretch":
         return None
     if plan.mode == "nearest":
         same = plan.coordinates == "asymmetric" and plan.rounding == "floor"
@@ -149,6 +142,7 @@ def resize_axes(
                 rounding=plan.rounding,
                 cubic=plan.cubic,
                 exclude_outside=plan.exclude_outside,
+                antialias=plan.antialias,
             )
     return x
 

@@ -22,6 +22,8 @@ class Window:
         begin: Padding before each axis; zeros if ``same`` is set.
         end: Padding after each axis; zeros if ``same`` is set.
         same: ``upper`` or ``lower`` for auto_pad SAME_*, else empty.
+        ceil: Whether a last window may stick out of the padded input, if it starts in the input or
+            in the padding before it.
     """
 
     kernel: Sizes
@@ -30,6 +32,7 @@ class Window:
     begin: Sizes
     end: Sizes
     same: str = ""
+    ceil: bool = False
 
     @property
     def is_symmetric(self) -> bool:
@@ -44,8 +47,25 @@ class Window:
         )
 
 
+WindowSettings = tuple[Sizes, Sizes, Sizes, Sizes, Sizes, str, bool]
+
+
+def window_from(settings: WindowSettings) -> Window:
+    """Build a window from its plain form, the one that can stand in generated code."""
+    kernel, stride, dilation, begin, end, same, ceil = settings
+    return Window(
+        kernel=kernel,
+        stride=stride,
+        dilation=dilation,
+        begin=begin,
+        end=end,
+        same=same,
+        ceil=ceil,
+    )
+
+
 def window_of(call: Call, kernel: Sizes) -> Window:
-    """Read strides, dilations, pads and auto_pad of a node."""
+    """Read strides, dilations, pads, auto_pad and ceil_mode of a node."""
     ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
     pads = tuple(call.attribute("pads", ())) or zeros + zeros
     auto_pad = call.attribute("auto_pad", "NOTSET")
@@ -59,6 +79,7 @@ def window_of(call: Call, kernel: Sizes) -> Window:
         begin=zeros if same else pads[: len(kernel)],
         end=zeros if same else pads[len(kernel) :],
         same=same,
+        ceil=bool(call.attribute("ceil_mode", 0)) and not same,
     )
 
 
@@ -88,5 +109,19 @@ def torch_padding(begin: Sizes, end: Sizes) -> Sizes:
 
 
 def padding_at(spatial: Sizes, window: Window) -> tuple[Sizes, Sizes]:
-    """Return begin and end padding at an input of ``spatial`` sizes."""
-    return same_padding(spatial, window) if window.same else (window.begin, window.end)
+    """Return begin and end padding at an input of ``spatial`` sizes.
+
+    With ``ceil`` the end is chosen so that whole windows fit; negative, it crops what none covers.
+    """
+    if window.same:
+        return same_padding(spatial, window)
+    if not window.ceil:
+        return window.begin, window.end
+    end = []
+    for axis, size in enumerate(spatial):
+        stride, reach, before = window.stride[axis], window.reach[axis], window.begin[axis]
+        last = -(-(size + before + window.end[axis] - reach) // stride)
+        if last * stride >= size + before:
+            last -= 1
+        end.append(last * stride + reach - size - before)
+    return window.begin, tuple(end)

@@ -40,7 +40,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "job_events",
-        sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column(
+            "job_id", sa.String(40), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+        ),
         sa.Column("seq", sa.Integer, primary_key=True),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("at", sa.DateTime, nullable=False),
@@ -48,7 +50,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "artifacts",
-        sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column(
+            "job_id", sa.String(40), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+        ),
         sa.Column("name", sa.String(40), primary_key=True),
         sa.Column("key", sa.String(200), nullable=False, index=True),
         sa.Column("sha256", sa.String(64), nullable=False),
@@ -77,7 +81,9 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(80), primary_key=True),
         sa.Column("key", sa.String(255), primary_key=True),
         sa.Column("body_sha256", sa.String(64), nullable=False),
-        sa.Column("job_id", sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column(
+            "job_id", sa.String(40), sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False
+        ),
         sa.Column("created_at", sa.DateTime, nullable=False),
     )
 
