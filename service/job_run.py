@@ -29,11 +29,13 @@ class JobRun:
         begun: Job, fence, and what earlier starts have finished.
         path: The run folder.
         stages: Finished stages whose files are in the folder; grows with this start.
+        deadline: When it has run for too long, on the event loop's clock.
     """
 
     begun: Begun
     path: Path
     stages: dict[str, dict[str, str]]
+    deadline: float
 
     @property
     def job_id(self) -> str:
@@ -69,7 +71,12 @@ class JobRun:
 
 
 def open_run(
-    begun: Begun, *, settings: Settings, folders: WorkFolders, artifacts: ArtifactStore
+    begun: Begun,
+    *,
+    settings: Settings,
+    folders: WorkFolders,
+    artifacts: ArtifactStore,
+    deadline: float,
 ) -> JobRun:
     """Make the run folder of a start, with the model and the request in it.
 
@@ -79,7 +86,7 @@ def open_run(
     """
     job = begun.job
     folder = folders.open(job.id, job.fence, begun.stages)
-    run = JobRun(begun=begun, path=folder.path, stages=folder.stages)
+    run = JobRun(begun=begun, path=folder.path, stages=folder.stages, deadline=deadline)
     partial = folder.path / f"{MODEL_FILE}.part"
     artifacts.fetch(job.spec.model.key, partial, sha256=job.spec.model.sha256)
     move_durably(partial, folder.path / MODEL_FILE)
@@ -113,7 +120,7 @@ async def run_stage_process(
             stop=stop,
             limits=Limits(
                 stall=settings.stall_timeout,
-                runtime=settings.max_runtime,
+                runtime=max(run.deadline - asyncio.get_running_loop().time(), 0),
                 grace=settings.stop_grace,
             ),
         )

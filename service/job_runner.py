@@ -8,7 +8,7 @@ would be final, so outcomes are recorded in the job's row and the step returns.
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
@@ -78,7 +78,7 @@ class JobRunner:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages of a job; the last one runs in this process, which alone writes to the store."""
+        """The stages of a job; the last one runs here, since only the worker writes to the store."""
         return (*CHILD_STAGES, "publish")
 
     @property
@@ -101,25 +101,11 @@ class JobRunner:
             await _for_ever()  # stays taken, is not charged: the next worker begins it
         self._current = job_id
         self._free.clear()
-        begun = await patiently(self._runs.begin, job_id, self._executor_id)
-        fault("claim")
-        if begun is None:
-            await self._leave_job(job_id)
-            return False
-        return await self._open(begun)
+        return await self._guarded(job_id, self._begin(job_id))
 
     async def run_stage(self, job_id: str, stage: str) -> bool:
         """See the port."""
-        assert self._run is not None, "a job is begun before its stages run"
-        try:
-            return await self._stage(stage)
-        except FencedError:
-            _log.warning("fenced", extra={"action": "leave", "job_id": job_id})
-            self._leave(EXIT_FENCED)
-        except Exception:
-            _log.exception("a stage failed in the worker", extra={"job_id": job_id})
-            await self._fail(error_of("internal"))
-            return False
+        return await self._guarded(job_id, self._stage(stage))
 
     async def stopped(self, job_id: str) -> None:
         """See the port. Without a run here, the sweep finds the job and ends it."""
@@ -128,14 +114,36 @@ class JobRunner:
         if await patiently(self._runs.wanted, job_id) is Wanted.CANCEL:
             await self._end(Outcome(status=JobStatus.CANCELLED))
 
-    async def _open(self, begun: Begun) -> bool:
+    async def _guarded(self, job_id: str, work: Coroutine[Any, Any, bool]) -> bool:
+        """Leave if the job was taken over; end it if we have a bug."""
+        try:
+            return await work
+        except FencedError:
+            _log.warning("fenced", extra={"action": "leave", "job_id": job_id})
+            self._leave(EXIT_FENCED)
+        except Exception:  # noqa: BLE001 - whatever it is, the job must end
+            _log.exception("the worker failed on a job", extra={"job_id": job_id})
+            await self._fail(error_of("internal"))
+            return False
+
+    async def _begin(self, job_id: str) -> bool:
+        begun = await patiently(self._runs.begin, job_id, self._executor_id)
+        fault("claim")
+        if begun is None:
+            await self._leave_job(job_id)
+            return False
+        return await self._open(begun, last_fault="worker-lost")
+
+    async def _open(self, begun: Begun, *, last_fault: str) -> bool:
         """Make ready for the stages; whether there is something to do."""
-        self._run = JobRun(begun=begun, path=self._settings.jobs_dir, stages={})
+        deadline = asyncio.get_running_loop().time() + self._settings.max_runtime
+        nowhere = self._settings.jobs_dir / begun.job.id
+        self._run = JobRun(begun=begun, path=nowhere, stages={}, deadline=deadline)
         if begun.verdict is Verdict.CANCEL:
             await self._end(Outcome(status=JobStatus.CANCELLED))
             return False
         if begun.verdict is Verdict.GIVE_UP:
-            await self._fail(error_of(begun.faults[-1] if begun.faults else "worker-lost"))
+            await self._fail(error_of(last_fault))
             return False
         opening = partial(
             open_run,
@@ -143,6 +151,7 @@ class JobRunner:
             settings=self._settings,
             folders=self._folders,
             artifacts=self._artifacts,
+            deadline=deadline,
         )
         try:
             self._run = await with_tries(opening, code="storage-unavailable", tries=_STORE_TRIES)
@@ -169,12 +178,15 @@ class JobRunner:
         run = self._here
         await patiently(self._runs.set_stage, run.job_id, run.fence, STATUS_OF[stage])
         end = await self._child(stage)
-        if end.ending is Ending.STOPPED:
+        verdict = judge(end, run.begun.faults)
+        if end.ending is Ending.STOPPED and not isinstance(verdict, Done):
             await self._hand_back()
-        match judge(end, run.begun.faults):
+        match verdict:
             case Done(files=files):
                 run.stages[stage] = new_files(run.stages, files)
                 await patiently(self._runs.finish_stage, run.job_id, run.fence, run.stages)
+                if end.ending is Ending.STOPPED:
+                    await self._hand_back()
                 return True
             case Fail(error=error):
                 self._log_failure(stage, end, str(error["code"]))
@@ -183,7 +195,7 @@ class JobRunner:
             case Retry(code=code):
                 self._log_failure(stage, end, code)
                 begun = await patiently(self._runs.retry, run.job_id, run.fence, code)
-                return await self._open(begun)
+                return await self._open(begun, last_fault=code)
 
     async def _child(self, stage: str) -> ChildEnd:
         return await run_stage_process(

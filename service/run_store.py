@@ -16,7 +16,7 @@ from service.database import reading, writing
 from service.faults import fault
 from service.job_rows import append_events, job_of, now
 from service.jobs import TERMINAL, Job, JobStatus, StoredArtifact, Wanted
-from service.tables import UtcDateTime, artifacts, jobs
+from service.tables import artifacts, jobs
 
 _IS_ACTIVE = jobs.c.status.not_in([status.value for status in TERMINAL])
 
@@ -79,21 +79,12 @@ class RunStore:
 
         A start after a drain is free, every other one is charged as an attempt.
         """
-        changes = {
-            "fence": jobs.c.fence + 1,
-            "attempt": jobs.c.attempt + sa.case((jobs.c.handed_back, 0), else_=1),
-            "handed_back": False,
-            "executor": executor,
-            "started_at": sa.func.coalesce(jobs.c.started_at, sa.literal(now(), UtcDateTime())),
-        }
         with writing(self._engine) as connection:
-            row = connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.id == job_id, _IS_ACTIVE)
-                .values(**changes)
-                .returning(jobs)
-            ).first()
-            return None if row is None else self._begun(row)
+            row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id, _IS_ACTIVE)).first()
+            if row is None:
+                return None
+            changes = {"handed_back": False, "executor": executor}
+            return self._start(connection, row, charge=not row.handed_back, changes=changes)
 
     def retry(self, job_id: str, fence: int, code: str) -> Begun:
         """Start the next attempt in the same worker, after one that failed with ``code``.
@@ -103,16 +94,32 @@ class RunStore:
         """
         with writing(self._engine) as connection:
             row = self._locked(connection, job_id, fence)
-            faults = [*row.faults, code]
-            row = connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.id == job_id)
-                .values(fence=fence + 1, attempt=row.attempt + 1, faults=faults)
-                .returning(jobs)
-            ).one()
             data = {"message": "the attempt failed", "data": {"code": code}}
             append_events(connection, job_id, [("event", data)])
-            return self._begun(row)
+            return self._start(
+                connection, row, charge=True, changes={"faults": [*row.faults, code]}
+            )
+
+    def _start(
+        self, connection: sa.Connection, row: sa.Row[Any], *, charge: bool, changes: dict[str, Any]
+    ) -> Begun:
+        """Give the job a new fence, and charge an attempt unless there is none left."""
+        is_over = charge and row.attempt >= self._max_attempts
+        row = connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.id == row.id)
+            .values(
+                fence=row.fence + 1,
+                attempt=row.attempt + int(charge and not is_over),
+                started_at=row.started_at or now(),
+                **changes,
+            )
+            .returning(jobs)
+        ).one()
+        verdict = Verdict.GIVE_UP if is_over else Verdict.RUN
+        if row.wanted == Wanted.CANCEL:
+            verdict = Verdict.CANCEL
+        return Begun(job=job_of(row), verdict=verdict, stages=row.stages, faults=row.faults)
 
     def set_stage(self, job_id: str, fence: int, status: JobStatus) -> None:
         """Publish a new status, unless the job is being cancelled.
@@ -235,14 +242,6 @@ class RunStore:
         with reading(self._engine) as connection:
             value = connection.execute(query).scalar()
         return Wanted.CANCEL if value is None else Wanted(value)
-
-    def _begun(self, row: sa.Row[Any]) -> Begun:
-        verdict = Verdict.RUN
-        if row.wanted == Wanted.CANCEL:
-            verdict = Verdict.CANCEL
-        elif row.attempt > self._max_attempts:
-            verdict = Verdict.GIVE_UP
-        return Begun(job=job_of(row), verdict=verdict, stages=row.stages, faults=row.faults)
 
     @staticmethod
     def _locked(connection: sa.Connection, job_id: str, fence: int) -> sa.Row[Any]:

@@ -75,8 +75,12 @@ def judge(end: ChildEnd, faults: Sequence[str]) -> Done | Fail | Retry:
 
 
 def error_of(code: str) -> dict[str, Any]:
-    """The record of a failure that has nothing to do with the user's input."""
-    return {"code": code, "detail": _TEXTS[code], "param": None}
+    """The record of a failure that has nothing to do with the user's input.
+
+    A code without a text of its own is a bug of ours, and recorded as such.
+    """
+    known = code if code in _TEXTS else _OWN_FAULT
+    return {"code": known, "detail": _TEXTS[known], "param": None}
 
 
 def _second_chance(code: str, faults: Sequence[str]) -> Fail | Retry:

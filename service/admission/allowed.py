@@ -1,41 +1,25 @@
 """Which operators may occur: the importer's list, read as data.
 
 The list is a JSON file of ``[domain, operator]`` pairs inside the ``optimizer`` package. It is read
-without importing that package, because neither the web process nor the child has torch. An
-installation without the file (the API's image) falls back to the standard operators.
+without importing that package, because the web process has no torch. Where the package is not
+installed (the API's image) the child falls back to the standard operators.
 """
 
 import json
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import onnx
-
 _LIST = Path("bridge") / "operators.json"
-_NEVER_TRAINABLE = (
-    "Sequence", "Optional", "SplitToSequence", "ConcatFromSequence", "String", "Regex", "Image",
-    "TfIdf", "QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "ConvInteger",
-    "MatMulInteger", "Adagrad", "Adam", "Gradient", "Momentum",
-)  # fmt: skip
 
 
-def allowed_operators() -> frozenset[tuple[str, str]]:
-    """(domain, name) of every operator that a model may use, the default domain as ""."""
-    path = _find_list()
-    if path is None:
-        return _standard_operators()
-    pairs = json.loads(path.read_text("utf-8"))
-    return frozenset(("" if domain == "ai.onnx" else domain, name) for domain, name in pairs)
-
-
-def _find_list() -> Path | None:
-    spec = find_spec("optimizer")
+@cache
+def importable_operators() -> tuple[tuple[str, str], ...] | None:
+    """(domain, name) of every operator that can be imported; None if there is no list here."""
+    spec = find_spec("optimizer")  # of a top-level package: looked up, not imported
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
-    return next((path for f in folders if (path := Path(f) / _LIST).is_file()), None)
-
-
-def _standard_operators() -> frozenset[tuple[str, str]]:
-    """The default domain without what no tensor network is trained with."""
-    schemas = onnx.defs.get_all_schemas_with_history()
-    names = {schema.name for schema in schemas if schema.domain == ""}
-    return frozenset(("", name) for name in names if not name.startswith(_NEVER_TRAINABLE))
+    path = next((path for folder in folders if (path := Path(folder) / _LIST).is_file()), None)
+    if path is None:
+        return None
+    pairs = json.loads(path.read_text("utf-8"))
+    return tuple(("" if domain == "ai.onnx" else domain, name) for domain, name in pairs)

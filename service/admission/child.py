@@ -8,19 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.admission.allowed import allowed_operators
 from service.admission.inspection import inspect_bytes
 from service.admission.limits import AdmissionLimits
-
-_OPERATORS = allowed_operators()  # read at import, before the folder of the list is closed off
+from service.admission.standard import standard_operators
 
 
 def run(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Inspect the file at ``payload["path"]`` under ``payload["limits"]``.
 
+    ``payload["operators"]`` lists [domain, name] of what may occur; the standard operators if None.
+
     Raises:
         AdmissionError: The file breaks a rule.
     """
     limits = AdmissionLimits(**payload["limits"])
+    listed = payload["operators"]
+    operators = standard_operators() if listed is None else frozenset(map(tuple, listed))
     data = Path(payload["path"]).read_bytes()
-    return inspect_bytes(data, limits, _OPERATORS).to_json()
+    return inspect_bytes(data, limits, operators).to_json()

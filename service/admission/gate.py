@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from service.admission.allowed import importable_operators
 from service.admission.limits import AdmissionLimits
 from service.admission.magic import check_magic
 from service.admission.refusal import refuse
@@ -55,7 +56,8 @@ def admit(
     with path.open("rb") as file:
         check_magic(file.read(_FIRST_BYTES), path.stat().st_size, limit=limits.file_bytes)
     numbers = {name: value for name, value in asdict(limits).items() if name != "sandbox"}
-    payload = {"path": str(path.resolve()), "limits": numbers}
+    operators = importable_operators()
+    payload = {"path": str(path.resolve()), "limits": numbers, "operators": operators}
     result = run_task(_TASK, payload, read=[path.resolve()], limits=limits.sandbox)
     return _admission_of(result)
 

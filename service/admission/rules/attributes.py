@@ -90,6 +90,6 @@ def _check_values(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
 
 
 def _refuse(node: onnx.NodeProto, name: str, fault: str) -> NoReturn:
-    where = f"node {shown(node.name)} ({shown(node.op_type)[1:-1]})"
+    where = described(node)
     message = f"attribute {shown(name)} of {where} {fault}; export the model again"
     refuse("model-attribute", message, param=node.name or node.op_type)

@@ -62,5 +62,5 @@ def _body(node: onnx.NodeProto, name: str) -> onnx.GraphProto:
 
 
 def _refuse(node: onnx.NodeProto, fault: str) -> NoReturn:
-    where = f"node {shown(node.name)} ({shown(node.op_type)[1:-1]})"
+    where = described(node)
     refuse("model-subgraph", f"{where} {fault}; export the model again", param=node.name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from service.admission.limits import AdmissionLimits
+from service.admission.refusal import shown
 
 FunctionId = tuple[str, str, str]
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
@@ -67,6 +68,14 @@ def bodies_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def described(node: onnx.NodeProto) -> str:
+    """A node for messages; many exporters leave its name empty."""
+    operator = shown(node.op_type)[1:-1]
+    if node.name:
+        return f"node {shown(node.name)} ({operator})"
+    return f"the {operator} node that computes {shown(next(iter(node.output), ''))}"
 
 
 def root_places(model: onnx.ModelProto) -> Iterator[Place]:

@@ -96,7 +96,7 @@ def _refuse_unsorted(node: onnx.NodeProto, name: str, *, is_produced: bool) -> N
     fault = "before it is computed (a cycle, or nodes out of order)"
     if not is_produced:
         fault = "which nothing produces"
-    message = f"node {shown(node.name)} ({shown(node.op_type)[1:-1]}) uses {shown(name)} {fault}"
+    message = f"{described(node)} uses {shown(name)} {fault}"
     refuse("model-not-sorted", message, param=node.name or name)
 
 
@@ -109,7 +109,7 @@ def _check_output_names(node: onnx.NodeProto) -> None:
         or (node.op_type in _MAY_LEAVE_OUT_LATER and bool(node.output[0]))
     )
     if not may_leave_out:
-        where = f"node {shown(node.name)} ({shown(node.op_type)[1:-1]})"
+        where = described(node)
         message = f"{where} has an output without a name; export the model again"
         refuse("model-missing-output", message, param=node.name or node.op_type)
 

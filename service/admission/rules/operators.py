@@ -96,7 +96,7 @@ def _check_size(node: onnx.NodeProto, context: Context) -> None:
         ("attributes", len(node.attribute), limits.node_attributes),
     ):
         if count > limit:
-            message = f"node {shown(node.name)} has {count} {what}, more than the limit of {limit}"
+            message = f"{described(node)} has {count} {what}, more than the limit of {limit}"
             refuse("model-too-complex", message, param=node.name, limit=limit, actual=count)
 
 
@@ -108,7 +108,7 @@ def _check_arity(node: onnx.NodeProto, schema: "onnx.defs.OpSchema") -> None:
     ):
         if not least <= count <= most:
             message = (
-                f"node {shown(node.name)} ({node.op_type}) has {count} {what}, but needs "
+                f"{described(node)} has {count} {what}, but needs "
                 f"{least if least == most else f'{least} to {most}'}; export the model again"
             )
             refuse("model-shape-mismatch", message, param=node.name, actual=count)
@@ -116,7 +116,7 @@ def _check_arity(node: onnx.NodeProto, schema: "onnx.defs.OpSchema") -> None:
     optional = onnx.defs.OpSchema.FormalParameterOption.Optional
     for index, (name, formal) in enumerate(required):
         if not name and formal.option != optional:
-            message = f"node {shown(node.name)} ({node.op_type}) lacks its input {index}"
+            message = f"{described(node)} lacks its input {index}"
             refuse("model-shape-mismatch", message, param=node.name)
 
 

@@ -518,7 +518,8 @@ def _expand_bomb_in_body() -> onnx.ModelProto:
     other = helper.make_node("Expand", ["x", "k"], ["b"], name="f")
     made = m.branching(m.if_body("t", bomb, output="a"), m.if_body("e", other, output="b"))
     made.graph.input[1].CopyFrom(m.value("x", (1, 1)))
-    made.graph.initializer.append(m.integers("k", 2**17, 2**17))
+    for attribute in made.graph.node[0].attribute:
+        attribute.g.initializer.append(m.integers("k", 2**17, 2**17))
     return made
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.admission import AdmissionLimits, admit
-from service.admission.allowed import _standard_operators
+from service.admission.standard import standard_operators
 from service.admission.inspection import inspect_bytes
 from service.admission.magic import check_magic
 from service.errors import AdmissionError
@@ -14,7 +14,7 @@ from service.problems import KINDS
 from tests.unit.service.admission.hostile import CASES, build
 
 _LIMITS = AdmissionLimits()
-_OPERATORS = _standard_operators()
+_OPERATORS = standard_operators()
 _THROUGH_THE_CHILD = (
     "cut_in_half",
     "slice_of_negative_dim",

@@ -1,0 +1,154 @@
+"""All settings of one compression job, validated; shared by the command line and the API.
+
+Knows neither torch nor onnx nor the web: texts and numbers in, one frozen value out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from math import isfinite
+
+from graph_analysis.errors import InputError
+
+_KINDS = ("channel", "head", "operator")
+_CHOICES = {
+    "optimizer": ("sgd", "adam", "adamw"),
+    "loss": ("auto", "cross-entropy", "distillation", "mix", "mse"),
+    "device": ("auto", "cpu", "cuda"),
+}
+_RATIOS = ("target_macs", "target_params", "target_bytes")
+# name -> smallest and largest legal value
+_WHOLE = {
+    "epochs": (1, 100_000),
+    "batch_size": (1, 1 << 20),
+    "seed": (0, (1 << 63) - 1),
+    "multiple": (1, 4096),
+}
+_REAL = {"lr": (0.0, 1e3), "time_budget": (0.0, 1e9), "max_accuracy_drop": (0.0, 1.0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the user asks of a job; every default is right for a pretrained classifier.
+
+    Attributes:
+        target_macs: Share of multiply-accumulates that remains, between 0 and 1.
+        target_params: The same for parameters.
+        target_bytes: The same for bytes; exactly one of the three is given.
+        epochs: Passes over the training data.
+        batch_size: Samples per step.
+        lr: Largest learning rate; None chooses it.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
+        loss: ``auto`` mixes labels and distillation where labels exist.
+        seed: Of everything that is random.
+        time_budget: Seconds of training; None is unlimited.
+        max_accuracy_drop: Largest loss of accuracy that is still a success (0..1); None is any.
+        kinds: Kinds of groups that may go.
+        multiple: Kept units of a node group are a multiple of this.
+        protect: Patterns on names of nodes and weights that stay.
+        device: ``auto`` takes a GPU where there is one.
+    """
+
+    target_macs: float | None = None
+    target_params: float | None = None
+    target_bytes: float | None = None
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float | None = None
+    optimizer: str = "sgd"
+    loss: str = "auto"
+    seed: int = 0
+    time_budget: float | None = None
+    max_accuracy_drop: float | None = None
+    kinds: tuple[str, ...] = _KINDS
+    multiple: int = 1
+    protect: tuple[str, ...] = ()
+    device: str = "auto"
+
+    @property
+    def target(self) -> tuple[str, float]:
+        """The quantity of the budget (macs, parameters, bytes) and the share that remains."""
+        given = [(name, getattr(self, name)) for name in _RATIOS]
+        name, ratio = next((name, ratio) for name, ratio in given if ratio is not None)
+        return {"target_params": "parameters"}.get(name, name.removeprefix("target_")), ratio
+
+    @classmethod
+    def parse(cls, given: Mapping[str, object]) -> "Recipe":
+        """A recipe from settings named as on the command line (``_`` or ``-``), texts or values.
+
+        Raises:
+            InputError: An unknown name, an illegal value, or not exactly one target.
+        """
+        known = [field.name for field in fields(cls)]
+        values: dict[str, object] = {}
+        for raw, value in given.items():
+            name = raw.replace("-", "_")
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+                message = f"unknown setting {raw!r}{hint}"
+                raise InputError(message, param=raw)
+            if value is not None:
+                values[name] = _reader(name)(name, value)
+        targets = [name for name in _RATIOS if name in values]
+        if len(targets) != 1:
+            message = f"exactly one of {', '.join(_RATIOS)} is needed, got {len(targets)}"
+            raise InputError(message, param="target_macs")
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def _reader(name: str) -> Callable[[str, object], object]:
+    if name in _WHOLE:
+        return _whole
+    if name in _CHOICES:
+        return _choice
+    return {"kinds": _kinds, "protect": _names}.get(name, _real)
+
+
+def _whole(name: str, value: object) -> int:
+    low, high = _WHOLE[name]
+    try:
+        number = int(value) if isinstance(value, str) else value
+    except ValueError:
+        number = value
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        message = f"{name} is a whole number from {low} to {high}, got {value!r}"
+        raise InputError(message, param=name)
+    return number
+
+
+def _real(name: str, value: object) -> float:
+    low, high = _REAL.get(name, (0.0, 1.0))
+    try:
+        number = float(value) if isinstance(value, str | int | float) else float("nan")
+    except ValueError:
+        number = float("nan")
+    inside = low < number < high if name in _RATIOS else low < number <= high
+    if isinstance(value, bool) or not isfinite(number) or not inside:
+        message = f"{name} is a number above {low:g} and below {high:g}, got {value!r}"
+        raise InputError(message, param=name)
+    return number
+
+
+def _choice(name: str, value: object) -> str:
+    if value not in _CHOICES[name]:
+        message = f"{name} is one of {', '.join(_CHOICES[name])}, got {value!r}"
+        raise InputError(message, param=name)
+    return str(value)
+
+
+def _kinds(name: str, value: object) -> tuple[str, ...]:
+    names = _names(name, value)
+    if not names or not set(names) <= set(_KINDS):
+        message = f"kinds is a list of {', '.join(_KINDS)}, got {value!r}"
+        raise InputError(message, param=name)
+    return names
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    message = f"{name} is a list of texts, got {value!r}"
+    raise InputError(message, param=name)

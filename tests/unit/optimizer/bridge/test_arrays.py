@@ -1,0 +1,38 @@
+import ml_dtypes
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from optimizer.bridge.arrays import array_from_tensor, tensor_from_array, tensor_from_proto
+
+KINDS = [np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_, ml_dtypes.bfloat16]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_arrays_survive_bit_for_bit(kind: type, shape: tuple[int, ...]) -> None:
+    array = (np.random.default_rng(0).standard_normal(shape) * 3).astype(kind)
+    proto = numpy_helper.from_array(array, "w")
+    found = array_from_tensor(tensor_from_proto(proto))
+    assert found.dtype == array.dtype
+    assert found.shape == array.shape
+    assert found.tobytes() == array.tobytes()
+
+
+def test_nothing_is_shared_with_the_source() -> None:
+    array = np.zeros(3, np.float32)
+    tensor = tensor_from_array(array)
+    copy = array_from_tensor(tensor)
+    tensor.fill_(1)
+    assert not array.any()
+    assert not copy.any()
+
+
+def test_types_that_torch_lacks_are_named() -> None:
+    proto = onnx.TensorProto(name="text", data_type=TensorProto.STRING)
+    proto.string_data.append(b"a")
+    with pytest.raises(TypeError, match="initializer 'text' holds .*STRING"):
+        tensor_from_proto(proto)
+    with pytest.raises(TypeError, match="'low'"):
+        tensor_from_proto(helper.make_tensor("low", TensorProto.INT4, [2], [1, 2]))

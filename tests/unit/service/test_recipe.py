@@ -1,0 +1,42 @@
+"""Settings of a job: defaults, texts and values, and every way to get one wrong."""
+
+import pytest
+
+from graph_analysis.errors import InputError
+from service.recipe import Recipe
+
+
+def test_texts_and_values_mean_the_same() -> None:
+    texts = {"target-macs": "0.4", "epochs": "3", "lr": "0.05", "kinds": "channel, operator"}
+    values = {"target_macs": 0.4, "epochs": 3, "lr": 0.05, "kinds": ["channel", "operator"]}
+    assert Recipe.parse(texts) == Recipe.parse(values)
+    assert Recipe.parse(texts).target == ("macs", 0.4)
+    assert Recipe.parse({"target_params": 0.3}).target == ("parameters", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"zzz": 3}, "unknown setting 'zzz'"),
+        ({"epochs": 0}, "from 1"),
+        ({"epochs": True}, "whole number"),
+        ({"epochs": "three"}, "whole number"),
+        ({"lr": "nan"}, "above 0"),
+        ({"lr": -1}, "above 0"),
+        ({"target_macs": 1}, "below 1"),
+        ({"target_macs": True}, "below 1"),
+        ({"optimizer": "lion"}, "adamw"),
+        ({"kinds": "petal"}, "channel"),
+        ({"protect": 3}, "list of texts"),
+        ({"target_params": 0.5}, "exactly one"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        Recipe.parse({"target_macs": 0.5, **settings})
+
+
+def test_a_target_is_needed() -> None:
+    with pytest.raises(InputError, match="exactly one"):
+        Recipe.parse({})
