@@ -9,7 +9,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from graph_analysis.errors import InputError
+from graph_analysis.errors import InputError as InputError
+from graph_analysis.errors import SecateurError as SecateurError
 
 _NODES_SHOWN = 5
 

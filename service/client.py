@@ -43,7 +43,6 @@ __all__ = [
 DEFAULT_URL = "http://127.0.0.1:8080"
 T = TypeVar("T")
 _POLL_SECONDS = 30.0
-_CHUNK_BYTES = 1024 * 1024
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
 _JOBS: TypeAdapter[Listing[Job]] = TypeAdapter(Listing[Job])
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
@@ -243,7 +242,7 @@ class Jobs:
                         file.seek(0)
                         file.truncate()
                     etag = response.headers.get("etag", "")
-                    for chunk in response.iter_bytes(_CHUNK_BYTES):
+                    for chunk in response.iter_bytes():
                         file.write(chunk)
                 return str(etag).strip('"').removeprefix("sha256-")
             except httpx.TransportError as error:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,6 +23,9 @@ from service.uploads import unknown_field
 
 TARGETS = {"target_macs": "macs", "target_params": "params", "target_bytes": "bytes"}
 SETTINGS = tuple(item.name for item in fields(Recipe))
+_NUMBERS = frozenset(  # settings that take an int or a float, and perhaps null
+    name for name, hint in get_type_hints(Recipe).items() if {int, float} & {hint, *get_args(hint)}
+)
 TEXT_FIELDS = ("job", "dataset", "metadata", *SETTINGS)
 _METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(Metadata)
 
@@ -116,6 +120,9 @@ def _from_json(
     for name, value in request.recipe.items():
         if name in settings or name in TARGETS or name not in SETTINGS:
             raise unknown_field(name, [known for known in SETTINGS if known not in TARGETS])
+        if isinstance(value, str) and name in _NUMBERS:
+            message = f"'{name}' must be a number in JSON, not text"
+            raise RequestError(message, param=name)
         settings[name] = value
     return settings, request.dataset or dataset, request.metadata or metadata
 

@@ -78,7 +78,7 @@ class JobRunner:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages of a job; the last one runs here, since only the worker writes to the store."""
+        """The stages of a job; the last one runs here: only the worker writes to the store."""
         return (*CHILD_STAGES, "publish")
 
     @property
@@ -90,9 +90,12 @@ class JobRunner:
         """Ask the running stage to stop, and take no further job."""
         self._draining.set()
 
-    async def drained(self) -> None:
-        """Wait until this worker was asked to leave and holds no unfinished work."""
+    async def asked_to_leave(self) -> None:
+        """Wait for :meth:`drain`."""
         await self._draining.wait()
+
+    async def drained(self) -> None:
+        """Wait until this worker holds no work that it could still hand back."""
         await self._free.wait()
 
     async def begin(self, job_id: str) -> bool:

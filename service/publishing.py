@@ -53,7 +53,7 @@ def publish(run: Path, owner: str, store: ArtifactStore) -> tuple[StoredArtifact
                 name=product.name,
                 key=file.key,
                 sha256=file.sha256,
-                bytes=file.bytes,
+                bytes=file.size,
                 media_type=product.media_type,
             )
         )

@@ -230,6 +230,13 @@ class RunStore:
         with reading(self._engine) as connection:
             return [(row.id, row.executor) for row in connection.execute(query)]
 
+    def to_resume(self, job_ids: Sequence[str]) -> frozenset[str]:
+        """Those of the jobs that may be started again: all but those that are being cancelled."""
+        is_cancelling = sa.and_(jobs.c.wanted == Wanted.CANCEL, _IS_ACTIVE)
+        query = sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids), sa.not_(is_cancelling))
+        with reading(self._engine) as connection:
+            return frozenset(connection.execute(query).scalars())
+
     def active_among(self, job_ids: Sequence[str]) -> frozenset[str]:
         """Those of the jobs that exist and have not ended."""
         query = sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids), _IS_ACTIVE)

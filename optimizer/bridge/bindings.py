@@ -1,6 +1,6 @@
 """Two concrete bindings of a graph's free axes, at which the importer probes every value.
 
-1. Axis 0 of the inputs is the batch. Named, it is 2 and 3; fixed at N in the file it is N and 3 N,
+1. Axis 0 of the inputs is the batch. Named, it is 2 and 7; fixed at N in the file it is N and 3 N,
    because exporters bake the batch in without meaning it.
 2. Every other named axis gets sizes of its own, multiples of 32 for the spatial axes of an image
    (a U-Net halves them five times), small ones for sequences.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import onnx
 
-_BATCH = (2, 3)
+_BATCH = (2, 7)  # halves, thirds and comparisons with 1 differ
 
 
 @dataclass(frozen=True, kw_only=True)

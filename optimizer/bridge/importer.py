@@ -55,7 +55,7 @@ class GraphImport:
         self.is_done = False
         self.paths = attribute_paths(self._initializers)
         self.trainable = trainable_initializers(self._graph_for_roles())
-        self.writer = Writer(self.paths, relaxes_batch=bindings.relaxes_batch)
+        self.writer = Writer(self.paths, batch=bindings.batch)
 
     def run(self) -> None:
         """Translate everything.
@@ -76,7 +76,7 @@ class GraphImport:
             for info in self._graph.output
         ]
         if any(self._has_lost_batch(output) for output in outputs):
-            self.writer.fails_at_second = True
+            self.writer.binds_batch = True
         nodes = tuple(self.writer.node(output) for output in outputs)
         self.writer.graph.output(nodes[0] if len(nodes) == 1 else nodes)
         self.is_done = True

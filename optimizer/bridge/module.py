@@ -104,7 +104,7 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
             graph_import.run()
     else:
         graph_import.run()
-    batch_is_free = graph_import.is_done and not graph_import.writer.fails_at_second
+    batch_is_free = graph_import.is_done and not graph_import.writer.binds_batch
     if bindings.relaxes_batch and not batch_is_free:
         graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False))
         graph_import.run()

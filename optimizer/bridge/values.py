@@ -30,6 +30,9 @@ class Value:
         initializer: The initializer that a constant is, unchanged.
         sources: Initializers that a constant was computed from.
         is_host: Whether ``node`` yields Python numbers instead of a tensor.
+        is_picked: Of a host value, whether it consists of sizes of tensors as they are. Only then
+            does being equal at both bindings mean being independent of the free axes: ``batch > 1``
+            is equal at 2 and 3.
         probes: What it is at each of the two bindings; ``None`` where it is not known.
         inferred_rank: Number of axes by ONNX shape inference, for values that cannot be probed.
     """
@@ -40,6 +43,7 @@ class Value:
     initializer: str | None = None
     sources: frozenset[str] = frozenset()
     is_host: bool = False
+    is_picked: bool = False
     probes: Probes = NO_PROBES
     inferred_rank: int | None = None
 

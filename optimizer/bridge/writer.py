@@ -27,22 +27,26 @@ class Writer:
         graph: What has been written so far.
         root: Owns the parameters and buffers that ``graph`` refers to.
         baked: Initializers whose values went into folded constants or into the code.
-        relaxes_batch: Whether the second binding changes a batch size that the file fixes.
-        fails_at_second: Whether a call could be probed at the first binding and not at the second:
-            the graph does not run at another batch size.
+        batch: The batch size that the file fixes and the second binding changes, if any.
+        binds_batch: Whether something in the graph is only right at ``batch``.
     """
 
-    def __init__(self, paths: Mapping[str, str], *, relaxes_batch: bool = False) -> None:
+    def __init__(self, paths: Mapping[str, str], *, batch: int | None = None) -> None:
         self.graph = fx.Graph()
         self.root = torch.nn.Module()
         self.baked: set[str] = set()
-        self.relaxes_batch = relaxes_batch
-        self.fails_at_second = False
+        self.batch = batch
+        self.binds_batch = False
         self.anchor = constant_of(torch.empty(0))  # its device is where new tensors belong
         self._paths = paths
         self._nodes: dict[Value, fx.Node] = {}
         self._made = 0
         self._name: str | None = None
+
+    @property
+    def relaxes_batch(self) -> bool:
+        """Whether the second binding changes a batch size that the file fixes."""
+        return self.batch is not None
 
     def name_next(self, name: str) -> None:
         """Suggest a name for the graph nodes written from now on."""
@@ -119,8 +123,7 @@ class Writer:
             function: Returns Python numbers or a flat tuple of them.
             args: Host values, device tensors (for ``shape_of``), Python constants.
             dtype: ONNX element type of the result.
-            moves: Whether the function only picks from its inputs. Then a result that is equal at
-                both bindings does not depend on the free axes; of arithmetic nobody can say that.
+            moves: Whether the function only picks from its inputs.
 
         Returns:
             Python numbers if they are known at import, else a host value.
@@ -129,11 +132,12 @@ class Writer:
             result: HostValue = function(*args)
             return result
         probes = self._probe(function, args, {})
-        if moves and probes[0] is not None and probes[0] == probes[1]:
+        picked = moves and all(value.is_picked or not value.is_host for value in values_in(args))
+        if picked and probes[0] is not None and probes[0] == probes[1]:
             settled: HostValue = probes[0]
             return settled
         node = self._call(function, args, {})
-        return Value(dtype=dtype, node=node, is_host=True, probes=probes)
+        return Value(dtype=dtype, node=node, is_host=True, is_picked=picked, probes=probes)
 
     def shape(self, value: Value) -> Value | HostValue:
         """Return the sizes of ``value`` as numbers, or as a host value if some are free."""
@@ -188,10 +192,14 @@ class Writer:
     def _probe(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Probes:
-        first, second = (probe(function, args, kwargs, binding) for binding in (0, 1))
-        if first is not None and second is None:
-            self.fails_at_second = True
-        return first, second
+        values = values_in((*args, *kwargs.values()))
+        found = []
+        for binding in (0, 1):
+            found.append(probe(function, args, kwargs, binding))
+            is_known = all(value.probes[binding] is not None for value in values)
+            if self.relaxes_batch and is_known and found[-1] is None:
+                self.binds_batch = True
+        return found[0], found[1]
 
     def _fold(
         self,

@@ -1,6 +1,6 @@
 """Which operators may occur: the importer's list, read as data.
 
-The list is a JSON file of ``[domain, operator]`` pairs inside the ``optimizer`` package. It is read
+The list is a JSON file inside the ``optimizer`` package: domain -> names of operators. It is read
 without importing that package, because the web process has no torch. Where the package is not
 installed (the API's image) the child falls back to the standard operators.
 """
@@ -21,5 +21,5 @@ def importable_operators() -> tuple[tuple[str, str], ...] | None:
     path = next((path for folder in folders if (path := Path(folder) / _LIST).is_file()), None)
     if path is None:
         return None
-    pairs = json.loads(path.read_text("utf-8"))
-    return tuple(("" if domain == "ai.onnx" else domain, name) for domain, name in pairs)
+    listed = json.loads(path.read_text("utf-8"))
+    return tuple((domain, name) for domain, names in listed.items() for name in names)

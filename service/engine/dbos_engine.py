@@ -155,9 +155,21 @@ def _register(work: JobWork) -> None:
             raise
 
 
+class _NotCancels(logging.Filter):
+    """Drop what DBOS says, in part as errors, when a job is cancelled or a worker drains."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, dbos_error.DBOSAwaitedWorkflowCancelledError):
+            return False
+        text = record.getMessage()
+        return "was cancelled during execution" not in text and "task cancelled for" not in text
+
+
 def _use_our_log() -> None:
     """DBOS writes text to a handler of its own; our root logger writes JSON."""
     logger = logging.getLogger("dbos")
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
+    logger.addFilter(_NotCancels())
     logger.propagate = True

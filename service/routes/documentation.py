@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from service.dependencies import require_loopback_or_key
 from service.problems import MEDIA_TYPE, page
+from service.routes.forms import form_schemas
 
 router = APIRouter(include_in_schema=False)
 _Allowed = Annotated[None, Depends(require_loopback_or_key)]
@@ -40,8 +41,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for kind in [*kinds]:
             if kinds[kind].get("schema", {}).get("$ref", "").endswith("/ProblemDocument"):
                 kinds[MEDIA_TYPE] = kinds.pop(kind)
+    schemas = document["components"]["schemas"]
+    schemas |= form_schemas()
     for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
+        schemas.pop(name, None)
     return document
 
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from service.form_parts import FILE_FIELD
 from service.job_requests import SETTINGS
 from service.schemas import JobRequest
@@ -19,7 +17,7 @@ def _job_form() -> dict[str, Any]:
         "job": {
             "type": "string",
             "contentMediaType": "application/json",
-            "contentSchema": TypeAdapter(JobRequest).json_schema(),
+            "contentSchema": {"$ref": "#/components/schemas/JobRequest"},
             "description": "The whole request as JSON instead of single fields.",
         },
     }
@@ -32,6 +30,12 @@ def _job_form() -> dict[str, Any]:
         "example": _EXAMPLE,
     }
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def form_schemas() -> dict[str, Any]:
+    """The schemas that the form refers to, for the document's components."""
+    schema = JobRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs", {}), "JobRequest": schema}
 
 
 JOB_FORM = _job_form()

@@ -1,11 +1,11 @@
 """The sandboxed child: one short-lived, capped process for everything that touches hostile bytes.
 
-``run_task`` starts it, ``support`` tells what the kernel offers. Nothing here knows what a model or
+``run_task`` starts it, ``sandbox_support`` tells what the kernel offers. Nothing here knows what a model or
 a data set is; the caller turns an outcome into an error of its own.
 """
 
 from service.sandbox.process import Outcome, SandboxLimits, SandboxResult, run_task
-from service.sandbox.support import SandboxSupport, require_support, support
+from service.sandbox.support import SandboxSupport, require_support, sandbox_support
 
 __all__ = [
     "Outcome",
@@ -14,5 +14,5 @@ __all__ = [
     "SandboxSupport",
     "require_support",
     "run_task",
-    "support",
+    "sandbox_support",
 ]

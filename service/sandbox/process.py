@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from service.sandbox.support import support
+from service.sandbox.support import sandbox_support
 
 _log = logging.getLogger(__name__)
 _BOOT = (
@@ -100,7 +100,7 @@ def run_task(
         OSError: The child could not be started at all.
     """
     limits = limits or SandboxLimits()
-    found = support()
+    found = sandbox_support()
     with tempfile.TemporaryDirectory(prefix="secateur-") as name:
         folder = Path(name)
         work = folder / "work"

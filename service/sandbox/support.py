@@ -31,7 +31,7 @@ class SandboxSupport:
 
 
 @cache
-def support() -> SandboxSupport:
+def sandbox_support() -> SandboxSupport:
     """What the kernel offers; the first call of a process logs a shortage, the others are free."""
     found = SandboxSupport(
         landlock=machine() is not None and landlock.abi_version() > 0,
@@ -52,7 +52,7 @@ def require_support() -> None:
     Raises:
         SandboxUnavailableError: The kernel lacks a feature.
     """
-    found = support()
+    found = sandbox_support()
     if not found.is_complete:
         message = (
             f"SECATEUR_REQUIRE_SANDBOX is set, but this kernel does not offer {found.missing}; "

@@ -25,7 +25,7 @@ def gather(call: Call) -> Value:
         share, rows = x.shape(), index.constant
         if share is not None and axis == 0 and rows.dim() > 1 and len(rows) == 1:
             return call.write.emit(select_in_each_sample, x, call.tensor(1), share[0])
-        call.write.fails_at_second = True
+        call.write.binds_batch = True
     if index.constant is not None and index.constant.dim() == 0:
         return call.write.emit(torch.select, x, axis, call.fixed(1))
     positions = _positions(call, index, x, axis)
@@ -89,7 +89,7 @@ def _is_baked_batch(call: Call, x: Value, index: Value, batch_axes: int) -> bool
     if positions is None or batch_axes or not call.write.grows(x, 0):
         return False
     if positions.dim() < 2 or len(positions) != 1 or positions.shape[-1] < 2:
-        call.write.fails_at_second = True
+        call.write.binds_batch = True
         return False
     return not bool(positions[..., 0].any())
 

@@ -125,9 +125,15 @@ def unsqueeze_axes(x: torch.Tensor, axes: HostValue) -> torch.Tensor:
 
 @operator("Expand")
 def expand(call: Call) -> Value:
-    """Broadcast with a shape, in both directions."""
+    """Broadcast with a shape, in both directions.
+
+    Repetition along a baked-in batch is left to whatever broadcasts the result.
+    """
     x, target = call.tensor(0), call.numbers(1)
     static = x.static_shape
+    if isinstance(target, tuple) and target and call.write.relaxes_batch and static is not None:
+        is_repeated = len(target) == len(static) and target[0] == call.write.batch
+        target = (1, *target[1:]) if is_repeated and static[0] == 1 else target
     if not isinstance(target, Value) and static is not None and None not in static:
         known = tuple(size for size in static if size is not None)
         sizes = tuple(int(size) for size in join(target))

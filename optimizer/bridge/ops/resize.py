@@ -92,7 +92,12 @@ def _resize(
 
 def _torch_mode(plan: Plan, rank: int | None) -> tuple[str, bool | None] | None:
     """Return mode and align_corners of ``functional.interpolate`` if it computes the same."""
-    if plan.antialias or rank not in _TORCH_LINEAR or plan.axes is not None or plan.policy != "stretch":
+    if (
+        plan.antialias
+        or rank not in _TORCH_LINEAR
+        or plan.axes is not None
+        or plan.policy != "stretch"
+    ):
         return None
     if plan.mode == "nearest":
         same = plan.coordinates == "asymmetric" and plan.rounding == "floor"

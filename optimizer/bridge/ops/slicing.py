@@ -65,7 +65,7 @@ def _sliced(
         if not call.write.grows(x, positive):
             ranges[positive] = slice(start, end, step)
         elif start != 0 or end < (x.shape() or ())[positive]:
-            call.write.fails_at_second = True  # names samples of a baked-in batch
+            call.write.binds_batch = True  # names samples of a baked-in batch
     if not ranges:
         return x
     keys = tuple(ranges.get(axis, slice(None)) for axis in range(max(ranges) + 1))

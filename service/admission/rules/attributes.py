@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import onnx
 
 from service.admission.refusal import refuse, shown
-from service.admission.rules.context import Context, Place, all_places, called_function
+from service.admission.rules.context import Context, Place, all_places, called_function, described
 from service.admission.rules.operators import find_schema
 
 _POSITIVE_LISTS = frozenset({"strides", "dilations", "kernel_shape"})

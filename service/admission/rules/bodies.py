@@ -4,8 +4,8 @@ from typing import NoReturn
 
 import onnx
 
-from service.admission.refusal import refuse, shown
-from service.admission.rules.context import CONTROL_FLOW, Context, all_places, bodies_of
+from service.admission.refusal import refuse
+from service.admission.rules.context import CONTROL_FLOW, Context, all_places, bodies_of, described
 
 
 def check_bodies(context: Context) -> None:
@@ -62,5 +62,5 @@ def _body(node: onnx.NodeProto, name: str) -> onnx.GraphProto:
 
 
 def _refuse(node: onnx.NodeProto, fault: str) -> NoReturn:
-    where = described(node)
-    refuse("model-subgraph", f"{where} {fault}; export the model again", param=node.name)
+    message = f"{described(node)} {fault}; export the model again"
+    refuse("model-subgraph", message, param=node.name or None)

@@ -15,7 +15,7 @@ from typing import NoReturn
 import onnx
 
 from service.admission.refusal import refuse, shown
-from service.admission.rules.context import Context, bodies_of
+from service.admission.rules.context import Context, bodies_of, described
 
 _MAY_LEAVE_OUT_LATER = frozenset(
     {"Dropout", "BatchNormalization", "MaxPool", "LayerNormalization", "SkipLayerNormalization"}
@@ -109,8 +109,7 @@ def _check_output_names(node: onnx.NodeProto) -> None:
         or (node.op_type in _MAY_LEAVE_OUT_LATER and bool(node.output[0]))
     )
     if not may_leave_out:
-        where = described(node)
-        message = f"{where} has an output without a name; export the model again"
+        message = f"{described(node)} has an output without a name; export the model again"
         refuse("model-missing-output", message, param=node.name or node.op_type)
 
 

@@ -15,6 +15,7 @@ from service.admission.rules.context import (
     Place,
     all_places,
     called_function,
+    described,
     plain_domain,
 )
 
@@ -76,14 +77,14 @@ def _check_domain(node: onnx.NodeProto, domains: set[str]) -> None:
     domain = plain_domain(node.domain)
     if domain in domains and domain != "":
         message = (
-            f"node {shown(node.name)} calls the function {shown(node.op_type)} of "
-            f"{shown(domain)}, which the model does not define; export it again"
+            f"{described(node)} calls a function of {shown(domain)} that the model does not "
+            "define; export it again"
         )
         refuse("model-functions", message, param=node.name)
     if domain != "":
         message = (
-            f"node {shown(node.name)} uses {shown(node.op_type)} of the custom domain "
-            f"{shown(domain)}; only standard ONNX operators can be compressed"
+            f"{described(node)} uses the custom domain {shown(domain)}; only standard ONNX "
+            "operators can be compressed"
         )
         refuse("model-domain", message, param=node.name)
 

@@ -32,7 +32,7 @@ def test_nothing_is_shared_with_the_source() -> None:
 def test_types_that_torch_lacks_are_named() -> None:
     proto = onnx.TensorProto(name="text", data_type=TensorProto.STRING)
     proto.string_data.append(b"a")
-    with pytest.raises(TypeError, match="initializer 'text' holds .*STRING"):
+    with pytest.raises(TypeError, match=r"initializer 'text' holds .*STRING"):
         tensor_from_proto(proto)
     with pytest.raises(TypeError, match="'low'"):
         tensor_from_proto(helper.make_tensor("low", TensorProto.INT4, [2], [1, 2]))

@@ -93,7 +93,9 @@ def test_arithmetic_among_constants_alone_is_not_trained() -> None:
     ],
 )
 def test_masks_are_not_trained(mask: np.ndarray, is_trained: bool) -> None:
-    assert _trainable([("Add", ["x", "mask"], ["y"])], mask=mask) == ({"mask"} if is_trained else set())
+    assert _trainable([("Add", ["x", "mask"], ["y"])], mask=mask) == (
+        {"mask"} if is_trained else set()
+    )
 
 
 def test_integers_are_never_trained() -> None:

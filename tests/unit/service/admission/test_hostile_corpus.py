@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from service.admission import AdmissionLimits, admit
-from service.admission.standard import standard_operators
 from service.admission.inspection import inspect_bytes
 from service.admission.magic import check_magic
+from service.admission.standard import standard_operators
 from service.errors import AdmissionError
 from service.problems import KINDS
 from tests.unit.service.admission.hostile import CASES, build

@@ -1,5 +1,6 @@
 """The OpenAPI document: a stranger can build a client from it."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ def test_the_form_is_described(document: dict[str, Any]) -> None:
     assert schema["additionalProperties"] is False
     events = document["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]["200"]["content"]
     assert set(events) == {"application/json", "text/event-stream"}
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    references = set(re.findall(r'"\$ref": "([^"]*)"', json.dumps(document)))
+    assert "#/components/schemas/JobRequest" in references
+    for reference in references:
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
 
 
 def test_the_page_shows_every_route(api: Api) -> None:

@@ -32,13 +32,14 @@ def test_one_call_makes_a_job(api: Api) -> None:
 def test_the_request_may_be_json_in_one_field(api: Api) -> None:
     request = {
         "dataset": DATASET,
-        "target": {"macs": 0.5, "params": 0.6},
-        "recipe": {"epochs": 3},
+        "target": {"params": 0.6},
+        "recipe": {"epochs": 3, "lr": None, "kinds": ["channel"]},
         "metadata": {"a": "b"},
     }
     response = api.post(job=json.dumps(request), dataset="", target_macs="")
     assert response.status_code == 202, response.text
-    assert response.json()["target"] == {"macs": 0.5, "params": 0.6, "bytes": None}
+    assert response.json()["target"] == {"macs": None, "params": 0.6, "bytes": None}
+    assert response.json()["recipe"] == {"epochs": 3, "lr": None, "kinds": ["channel"]}
     assert response.json()["metadata"] == {"a": "b"}
 
 
@@ -75,6 +76,11 @@ def test_values_that_are_not_valid_are_named(
         ('{"target": {"macs": true}}', "job/target/macs"),
         ('{"target": {"macs": 1e999}}', "job/target/macs"),
         ('{"target": {}}', "target_macs"),
+        ('{"target": {"macs": 0.5, "params": 0.5}}', "target_macs"),
+        ('{"target": {"macs": 0.5}, "recipe": {"epochs": "5"}}', "epochs"),
+        ('{"target": {"macs": 0.5}, "recipe": {"epochs": true}}', "epochs"),
+        ('{"target": {"macs": 0.5}, "recipe": {"lr": "0.1"}}', "lr"),
+        ('{"target": {"macs": 0.5}, "recipe": {"target_macs": 0.4}}', "target_macs"),
         ('{"target": {"macs": 0.5}, "recipes": {}}', "job/recipes"),
         ('{"target": {"macs": 0.5}, "recipe": {"epoch": 3}}', "epoch"),
         ('{"target": {"macs": 0.5}, "dataset": "https://h/x"}', "dataset"),

@@ -7,8 +7,8 @@ from optimizer.bridge.module import import_model
 from tests.unit.optimizer.bridge.onnx_models import assert_like_ort, floats, one_node
 
 UNARY = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Elu Erf Exp Floor HardSigmoid LeakyRelu Log "
-    "Neg Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh "
+    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Elu Erf Exp Floor HardSigmoid LeakyRelu "
+    "Log Neg Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh "
     "ThresholdedRelu IsNaN IsInf HardSwish Celu Shrink"
 )
 
@@ -54,7 +54,9 @@ def test_infinities_of_the_wanted_sign(positive: int, negative: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "slope", [(3, 1, 1), (1,), (3, 4, 5), (5,), (1, 1, 5)], ids=lambda shape: "x".join(map(str, shape))
+    "slope",
+    [(3, 1, 1), (1,), (3, 4, 5), (5,), (1, 1, 5)],
+    ids=lambda shape: "x".join(map(str, shape)),
 )
 def test_prelu_broadcasts_its_slope_and_trains_it(slope: tuple[int, ...]) -> None:
     inputs = [floats(2, 3, 4, 5), floats(*slope, seed=1)]

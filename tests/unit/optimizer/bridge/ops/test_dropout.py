@@ -15,7 +15,12 @@ def test_dropout_does_nothing_in_evaluation_and_drops_in_training(opset: int, ou
     given = [RATIO] if opset >= 12 else []
     named = {} if given else {"ratio": 0.25}
     model, feeds = one_node(
-        "Dropout", [x, *given], constant=range(1, 1 + len(given)), opset=opset, outputs=outputs, **named
+        "Dropout",
+        [x, *given],
+        constant=range(1, 1 + len(given)),
+        opset=opset,
+        outputs=outputs,
+        **named,
     )
     imported = import_model(model)
     results = run_imported(imported, feeds)

@@ -104,5 +104,5 @@ def test_an_operand_of_several_elements_is_trained() -> None:
 
 def test_broadcasting_of_opset_6_is_refused() -> None:
     model, _ = one_node("Add", [floats(2, 3), floats(2)], opset=6, axis=0, broadcast=1)
-    with pytest.raises(UnsupportedOperatorsError, match="'Add'.*with axis=0 is not covered"):
+    with pytest.raises(UnsupportedOperatorsError, match=r"'Add'.*with axis=0 is not covered"):
         import_model(model)

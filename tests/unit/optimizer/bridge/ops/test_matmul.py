@@ -9,7 +9,13 @@ from tests.unit.optimizer.bridge.onnx_models import assert_like_ort, floats, one
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (4, 5)), ((3, 4), (4,))],
+    [
+        ((3, 4), (4, 5)),
+        ((2, 3, 4), (4, 5)),
+        ((2, 1, 3, 4), (5, 4, 2)),
+        ((4,), (4, 5)),
+        ((3, 4), (4,)),
+    ],
 )
 def test_matmul(left: tuple[int, ...], right: tuple[int, ...]) -> None:
     assert_like_ort("MatMul", [floats(*left), floats(*right, seed=1)], constant=[1])

@@ -38,9 +38,7 @@ def test_reshape_copies_two_free_sizes() -> None:
 
 
 def test_reshape_with_allowzero_makes_empty_tensors() -> None:
-    model, feeds = one_node(
-        "Reshape", [floats(0, 3), np.array([3, 0])], constant=[1], allowzero=1
-    )
+    model, feeds = one_node("Reshape", [floats(0, 3), np.array([3, 0])], constant=[1], allowzero=1)
     assert run_imported(import_model(model), feeds)[0].shape == (3, 0)
 
 
@@ -194,7 +192,7 @@ PADS: list[tuple[str, list[int]]] = [
 @pytest.mark.parametrize("is_constant", [False, True])
 def test_pad(mode: str, pads: list[int], is_constant: bool) -> None:
     x = floats(2, 3, 4, 5)
-    assert_like_ort("Pad", [x], opset=10, mode=mode, pads=pads, **{"value": 1.5})
+    assert_like_ort("Pad", [x], opset=10, mode=mode, pads=pads, value=1.5)
     constant = [1, 2] if is_constant else []
     fill = np.asarray(np.float32(1.5))
     assert_like_ort("Pad", [x, np.array(pads), fill], constant=constant, mode=mode)

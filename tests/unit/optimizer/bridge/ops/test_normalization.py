@@ -26,7 +26,9 @@ def test_batch_norm_in_training_updates_its_statistics() -> None:
     x = floats(8, 3, 4, 4)
     model, _ = one_node("BatchNormalization", [x, *STATISTICS], constant=[1, 2, 3, 4], momentum=0.8)
     imported = import_model(model)
-    kinds = {name: isinstance(imported.tensors[name], torch.nn.Parameter) for name in imported.tensors}
+    kinds = {
+        name: isinstance(imported.tensors[name], torch.nn.Parameter) for name in imported.tensors
+    }
     assert kinds == {"x1": True, "x2": True, "x3": False, "x4": False}
     result = imported.module.train()(torch.from_numpy(x))
     mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), ddof=1)

@@ -23,7 +23,9 @@ def test_maximum(attributes: dict[str, Any]) -> None:
     assert_like_ort("MaxPool", [floats(2, 3, 8, 7)], **attributes)
 
 
-@pytest.mark.parametrize("attributes", [*WINDOWS[:4], {"kernel_shape": [2, 2], "dilations": [2, 2]}])
+@pytest.mark.parametrize(
+    "attributes", [*WINDOWS[:4], {"kernel_shape": [2, 2], "dilations": [2, 2]}]
+)
 def test_where_the_maximum_was(attributes: dict[str, Any]) -> None:
     assert_like_ort("MaxPool", [floats(2, 3, 8, 7)], outputs=2, **attributes)
 

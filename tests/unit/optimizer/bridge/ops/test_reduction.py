@@ -12,10 +12,18 @@ from tests.unit.optimizer.bridge.onnx_models import (
     run_ort,
 )
 
-REDUCTIONS = (
-    "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum "
-    "ReduceLogSumExp ReduceSumSquare"
-).split()
+REDUCTIONS = [
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+]
 
 
 @pytest.mark.parametrize("op_type", REDUCTIONS)
@@ -90,7 +98,9 @@ def test_largest_elements_with_their_number_as_attribute() -> None:
 
 
 def test_the_largest_elements_have_a_gradient() -> None:
-    imported = import_model(one_node("TopK", [floats(5), np.array([2])], constant=[1], outputs=2)[0])
+    imported = import_model(
+        one_node("TopK", [floats(5), np.array([2])], constant=[1], outputs=2)[0]
+    )
     x = torch.tensor([1.0, 5.0, 2.0, 4.0, 3.0], requires_grad=True)
     imported.module(x)[0].sum().backward()
     assert x.grad is not None

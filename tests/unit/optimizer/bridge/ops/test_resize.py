@@ -12,7 +12,9 @@ ODD = np.array([1, 1, 0.6, 1.7], np.float32)
 
 
 @pytest.mark.parametrize("scales", [UP, ODD], ids=["up", "odd"])
-@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"])
+@pytest.mark.parametrize(
+    "coordinates", ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]
+)
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_scales(scales: np.ndarray, coordinates: str, mode: str) -> None:
     named = {"mode": mode, "coordinate_transformation_mode": coordinates}

@@ -1,0 +1,165 @@
+"""Settings of one training run: frozen, and checked on construction.
+
+Every default is right for fine-tuning a pretrained classifier; what moved accuracy and what did not
+stands in the package's README.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from optimizer.errors import InputError
+
+Quantity = Literal["macs", "parameters", "bytes"]
+
+DEFAULT_LR = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3}
+DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 1e-2}
+LOSSES = ("auto", "cross-entropy", "distillation", "mix", "mse")
+DEVICES = ("auto", "cpu", "cuda")
+CRITERIA = ("magnitude", "taylor", "taylor-second", "cosine", "paper")
+OPERATOR_SALIENCIES = ("ablation", "criterion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What a run is told.
+
+    Attributes:
+        target_ratio: Share of ``quantity`` that remains (0..1).
+        quantity: ``macs``, ``parameters`` or ``bytes``.
+        epochs: Passes over the training data, all phases together.
+        batch_size: Samples per step; fewer where the data has fewer.
+        optimizer: ``sgd`` (Nesterov momentum), ``adam`` or ``adamw``.
+        lr: Largest learning rate; None takes ``DEFAULT_LR``.
+        momentum: SGD only.
+        weight_decay: On weights with two or more axes; None takes ``DEFAULT_WEIGHT_DECAY``.
+        clip_norm: Largest norm of the gradient; None leaves it alone.
+        lr_warm_up_ratio: Share of the steps in which the learning rate rises; then cosine to 0.
+        loss: ``auto`` mixes labels and distillation where there are labels, else distils.
+        distillation_weight: Share of distillation in the mix (0..1).
+        temperature: Softens both sides of the distillation of class scores.
+        label_smoothing: Of the cross-entropy.
+        warm_up_ratio: Share of the steps before the first decision.
+        search_ratio: Share of the steps from the first decision to the arrival.
+        periods: Decisions; each removes the same share of what the last one left.
+        saliency: Criterion of channels, and of operators too unless they are ablated.
+        operator_saliency: ``ablation`` measures how much the loss rises without each structure;
+            ``criterion`` treats structures as channels are.
+        probe_samples: Training samples that ablation and the kind of the outputs are measured on.
+        validation_ratio: Share of the training data held out where there is no validation data.
+        seed: Of everything that is random.
+        time_budget: Seconds of training; the schedule is compressed to fit. None is unlimited.
+        checkpoint_steps: A checkpoint at least every so many steps,
+        checkpoint_seconds: and at least every so many seconds.
+        device: ``auto`` takes a GPU where there is one.
+    """
+
+    target_ratio: float
+    quantity: Quantity = "macs"
+    epochs: int = 30
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    clip_norm: float | None = 5.0
+    lr_warm_up_ratio: float = 0.1
+    loss: str = "auto"
+    distillation_weight: float = 0.9
+    temperature: float = 4.0
+    label_smoothing: float = 0.0
+    warm_up_ratio: float = 0.05
+    search_ratio: float = 0.2
+    periods: int = 5
+    saliency: str = "magnitude"
+    operator_saliency: str = "ablation"
+    probe_samples: int = 256
+    validation_ratio: float = 0.1
+    seed: int = 0
+    time_budget: float | None = None
+    checkpoint_steps: int = 100
+    checkpoint_seconds: float = 30.0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range: all of them at once.
+
+        Raises:
+            InputError: Names every offender with its value and legal range; ``param`` is the first.
+        """
+        broken = [
+            (name, f"{name}={getattr(self, name)!r} (legal: {legal})")
+            for name, legal, holds in _RULES
+            if not holds(getattr(self, name))
+        ]
+        if not broken and self.warm_up_ratio + self.search_ratio > 1:
+            text = "warm_up_ratio + search_ratio is above 1, so nothing could arrive in time"
+            broken = [("search_ratio", text)]
+        if broken:
+            message = f"invalid training settings: {'; '.join(text for _, text in broken)}"
+            raise InputError(message, param=broken[0][0])
+
+    @property
+    def peak_lr(self) -> float:
+        """The largest learning rate."""
+        return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def decay(self) -> float:
+        """The weight decay."""
+        given = self.weight_decay
+        return DEFAULT_WEIGHT_DECAY[self.optimizer] if given is None else given
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs must share for one to go on from the other's checkpoint."""
+        free = ("time_budget", "checkpoint_steps", "checkpoint_seconds", "device")
+        return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+def _is_whole(low: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _is_between(low: float, high: float, *, strict: bool = False) -> Callable[[Any], bool]:
+    return lambda value: low < value < high if strict else low <= value <= high
+
+
+def _is_one_of(names: tuple[str, ...]) -> Callable[[Any], bool]:
+    return lambda value: value in names
+
+
+def _or_none(rule: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or rule(value)
+
+
+_MOST = 1e9
+_POSITIVE = _is_between(0.0, _MOST, strict=True)
+
+_RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("target_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
+    ("quantity", "macs, parameters, bytes", _is_one_of(("macs", "parameters", "bytes"))),
+    ("epochs", "whole, at least 1", _is_whole(1)),
+    ("batch_size", "whole, at least 1", _is_whole(1)),
+    ("optimizer", ", ".join(DEFAULT_LR), _is_one_of(tuple(DEFAULT_LR))),
+    ("lr", "above 0", _or_none(_POSITIVE)),
+    ("momentum", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
+    ("weight_decay", "0 or more", _or_none(_is_between(0.0, _MOST))),
+    ("clip_norm", "above 0", _or_none(_POSITIVE)),
+    ("lr_warm_up_ratio", "0 to 1", _is_between(0.0, 1.0)),
+    ("loss", ", ".join(LOSSES), _is_one_of(LOSSES)),
+    ("distillation_weight", "0 to 1", _is_between(0.0, 1.0)),
+    ("temperature", "above 0", _POSITIVE),
+    ("label_smoothing", "0 to 1", _is_between(0.0, 1.0)),
+    ("warm_up_ratio", "0 to 1", _is_between(0.0, 1.0)),
+    ("search_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
+    ("periods", "whole, at least 1", _is_whole(1)),
+    ("saliency", ", ".join(CRITERIA), _is_one_of(CRITERIA)),
+    ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),
+    ("probe_samples", "whole, at least 1", _is_whole(1)),
+    ("validation_ratio", "0 to 0.5", _is_between(0.0, 0.5)),
+    ("seed", "whole, at least 0", _is_whole(0)),
+    ("time_budget", "above 0", _or_none(_POSITIVE)),
+    ("checkpoint_steps", "whole, at least 1", _is_whole(1)),
+    ("checkpoint_seconds", "above 0", _POSITIVE),
+    ("device", ", ".join(DEVICES), _is_one_of(DEVICES)),
+)

@@ -1,0 +1,116 @@
+"""How good the network is: loss and accuracy over a split, and without single structures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from optimizer.h2spg.units import UnitLayout, fill_zero
+from optimizer.trainer.data import Batches
+from optimizer.trainer.losses import Objective, as_tuple
+from optimizer.trainer.teacher import Teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Means over samples.
+
+    Attributes:
+        loss: Of the objective.
+        accuracy: Share of samples put into their class (0..1); None where there are no classes.
+    """
+
+    loss: float
+    accuracy: float | None
+
+    def is_better_than(self, other: "Evaluation") -> bool:
+        """Whether this one is to be preferred: by accuracy, then by loss; a tie is no."""
+        if self.accuracy is None or other.accuracy is None or self.accuracy == other.accuracy:
+            return self.loss < other.loss
+        return self.accuracy > other.accuracy
+
+
+@torch.no_grad()
+def evaluate(
+    module: nn.Module,
+    teacher: Teacher,
+    batches: Batches,
+    objective: Objective,
+    *,
+    device: torch.device,
+    full_only: bool = False,
+) -> Evaluation:
+    """Judge ``module`` in inference form on ``batches``; its mode is put back afterwards."""
+    was_training = module.training
+    module.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    num_samples, has_classes = 0, False
+    for indices in batches.in_order(full_only=full_only):
+        batch = batches.at(indices).to(device)
+        outputs = as_tuple(module(*batch.inputs))
+        loss += objective.loss(outputs, teacher.outputs(batch), batch.labels) * len(indices)
+        num_correct = objective.num_correct(outputs, batch.labels)
+        if num_correct is not None:
+            has_classes = True
+            correct += num_correct
+        num_samples += len(indices)
+    module.train(was_training)
+    accuracy = int(correct) / num_samples if has_classes else None
+    return Evaluation(loss=float(loss) / num_samples, accuracy=accuracy)
+
+
+@torch.no_grad()
+def probe_loss(
+    module: nn.Module, teacher: Teacher, batches: Batches, objective: Objective, *, seed: int
+) -> float:
+    """The loss over ``batches`` in training form; leaves no trace in ``module`` or generators.
+
+    With the statistics of the batch, since BatchNormalization would follow within a few steps what
+    is ablated: judged with its old running statistics, a structure looks needed that is not.
+    """
+    was_training = module.training
+    buffers = [buffer.clone() for buffer in module.buffers()]
+    device = next(module.parameters()).device
+    module.train()
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    num_samples = 0
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # what Dropout drops is the same for every structure
+        for indices in batches.in_order(full_only=True):
+            batch = batches.at(indices).to(device)
+            outputs = as_tuple(module(*batch.inputs))
+            loss = objective.loss(outputs, teacher.outputs(batch), batch.labels)
+            total += loss * len(indices)
+            num_samples += len(indices)
+    for buffer, before in zip(module.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    module.train(was_training)
+    return float(total) / num_samples
+
+
+@torch.no_grad()
+def ablation_losses(layout: UnitLayout, units_U: Tensor, loss: Callable[[], float]) -> Tensor:
+    """How much the loss rises without each single unit; exact, by trying.
+
+    Args:
+        layout: Where the units are.
+        units_U: Bool (U,), the units to try; one evaluation each.
+        loss: Measures the loss of the network as it stands.
+
+    Returns:
+        float64 (U,), not negative; 0 where a unit was not tried. The weights are as before.
+    """
+    rise_U = torch.zeros(layout.num_units, dtype=torch.float64)
+    whole = loss()
+    for unit in units_U.nonzero().flatten().tolist():
+        only_U = torch.zeros(layout.num_units, dtype=torch.bool, device=layout.device)
+        only_U[unit] = True
+        places = layout.positions(only_U)
+        before = {place.tensor: layout.tensors[place.tensor].clone() for place in places}
+        fill_zero(layout.tensors, places)
+        rise_U[unit] = max(0.0, loss() - whole)
+        for number, tensor in before.items():
+            layout.tensors[number].copy_(tensor)
+    return rise_U

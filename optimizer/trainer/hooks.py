@@ -1,0 +1,113 @@
+"""What comes into a run from outside, and what it reports: progress, stop, clock, result."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from optimizer.checkpoint import Checkpoint, ignore_fault
+from optimizer.config import Quantity
+from optimizer.h2spg import Choose, UnitLayout
+from optimizer.trainer.incidents import TrainEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands after a step.
+
+    Attributes:
+        phase: ``warm-up``, ``search``, ``hybrid`` or ``converged``.
+        step: Steps done.
+        total: Steps of the whole run; shrinks when a time budget compresses the schedule.
+        loss: Of the last batch.
+        accuracy: On the validation samples when last measured (0..1), if it can be.
+        macs_ratio: Share of the budgeted quantity that remains without the chosen units.
+    """
+
+    phase: str
+    step: int
+    total: int
+    loss: float
+    accuracy: float | None
+    macs_ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """Everything the loop calls; the defaults do nothing.
+
+    Attributes:
+        progress: Called after every step.
+        event: Called for what belongs into the job's history.
+        checkpoint: Called after a checkpoint was written.
+        should_stop: Asked before every step.
+        clock: Seconds, never running backwards.
+        fault: Failpoints, see ``optimizer.checkpoint``; also ``train.step`` before every step.
+    """
+
+    progress: Callable[[Progress], None] = lambda _: None
+    event: Callable[[TrainEvent], None] = lambda _: None
+    checkpoint: Callable[[Checkpoint], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = time.monotonic
+    fault: Callable[[str], None] = ignore_fault
+
+
+class SpaceBinding[S](Protocol):
+    """What the trainer asks of a bound search space; ``optimizer.bridge.binding`` is the real one.
+
+    ``S`` is the solution type, which the trainer only passes on.
+    """
+
+    @property
+    def operator_units(self) -> Tensor:
+        """Bool (U,): the units that are whole operator structures."""
+
+    @property
+    def pool_of_unit(self) -> Tensor:
+        """int64 (U,)."""
+
+    def layout(self) -> UnitLayout:
+        """The units on the module's tensors."""
+
+    def chooser(self, target_ratio: float, quantity: Quantity) -> Choose:
+        """The ``choose`` for a budget; refuses an unreachable one."""
+
+    def remaining_ratio(self, removed_U: Tensor, quantity: Quantity) -> float:
+        """What remains of the quantity (0..1)."""
+
+    def solution(self, removed_U: Tensor) -> S:
+        """The solution that removes these units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult[S]:
+    """Outcome of a run; the module holds the best weights, every removed unit exactly 0.
+
+    Attributes:
+        solution: What is removed.
+        history: One entry per evaluation: step, phase, loss, accuracy, remaining, lr.
+        steps: Steps that were made.
+        best_step: When the weights were taken.
+        best_accuracy: Theirs on the validation samples (0..1), if it can be measured.
+        best_loss: Their loss there; None without validation samples.
+        original_accuracy: Of the original model on the same samples.
+        restarts: How often a loss that was not finite sent the run back.
+        seconds: Of training, over all attempts.
+        threads: Of torch; part of what makes a CPU run repeatable bit for bit.
+        device: What it ran on.
+    """
+
+    solution: S
+    history: tuple[Mapping[str, Any], ...]
+    steps: int
+    best_step: int
+    best_accuracy: float | None
+    best_loss: float | None
+    original_accuracy: float | None
+    restarts: int
+    seconds: float
+    threads: int
+    device: str

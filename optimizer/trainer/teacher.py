@@ -1,0 +1,41 @@
+"""The original model: what training is compared with, and what it learns from."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from optimizer.trainer.data import Batch, Batches
+from optimizer.trainer.losses import as_tuple
+
+CACHE_BYTES = 256 << 20
+
+
+class Teacher:
+    """A frozen copy of a module as it was before training, in inference form."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """Copy ``module``; what happens to it later does not matter here."""
+        self._module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
+        self._cached: tuple[Tensor, ...] | None = None
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What the original model returns for ``batch``."""
+        return as_tuple(self._module(*batch.inputs))
+
+    def remember(self, batches: Batches, device: torch.device) -> None:
+        """Compute the outputs for all of ``batches`` once, if they fit into ``CACHE_BYTES``."""
+        parts: list[tuple[Tensor, ...]] = []
+        for indices in batches.in_order(full_only=False):
+            parts.append(self.outputs(batches.at(indices).to(device)))
+            held = sum(tensor.nbytes for tensor in parts[0])
+            if held * batches.num_samples > CACHE_BYTES * len(indices):
+                return
+        self._cached = tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+    def outputs_at(self, indices: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        """The outputs for ``batch``, which are the samples ``indices`` of what was remembered."""
+        if self._cached is None:
+            return self.outputs(batch)
+        return tuple(tensor[indices.to(tensor.device)] for tensor in self._cached)

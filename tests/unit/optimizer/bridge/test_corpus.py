@@ -1,0 +1,110 @@
+"""Graphs of real exporters: outputs, batch sizes, gradients, writing back. Skips without them."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from optimizer.bridge.module import ImportedModule, import_model
+from optimizer.errors import UnsupportedOperatorsError
+from tests.unit.optimizer.bridge.onnx_models import run_imported, run_ort
+
+FOLDER = Path(__file__).parents[5] / "shared" / "corpus"
+NAMES = sorted(path.name for path in FOLDER.glob("*.onnx.xz"))
+RECURRENT = ("gru", "lstm")
+QUICK = {
+    "c_conv3d__dynamo20.onnx.xz",
+    "c_unet__legacy17dyn.onnx.xz",
+    "hf_bert__dynamo20.onnx.xz",
+    "hf_bert__legacy17dyn.onnx.xz",
+    "hf_gpt2__dynamo20.onnx.xz",
+    "hf_vit__dynamo20.onnx.xz",
+    "keras_cnn__op17.onnx.xz",
+    "tv_mobilenet_v2__dynamo20.onnx.xz",
+}
+
+if not NAMES:
+    pytest.skip("the corpus is not beside this checkout", allow_module_level=True)
+
+
+@pytest.fixture
+def loader(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    sys.modules.pop("load", None)
+
+
+def _feeds(model: onnx.ModelProto, batch: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(batch)
+    feeds = {}
+    constants = {proto.name for proto in model.graph.initializer}
+    for info in model.graph.input:
+        if info.name in constants:
+            continue
+        sizes = [dim.dim_value or 16 for dim in info.type.tensor_type.shape.dim]
+        kind = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+        if kind == np.float32:
+            feeds[info.name] = rng.standard_normal((batch, *sizes[1:])).astype(np.float32)
+        else:
+            feeds[info.name] = rng.integers(0, 2, (batch, *sizes[1:])).astype(kind)
+    return feeds
+
+
+def _relative_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    return max(
+        float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
+        for ours, theirs in zip(found, expected, strict=True)
+    )
+
+
+def _rows(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Run sample by sample, for files whose batch is fixed at 1."""
+    count = len(next(iter(feeds.values())))
+    runs = [
+        run_ort(model, {name: array[row : row + 1] for name, array in feeds.items()})
+        for row in range(count)
+    ]
+    return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+
+
+def _check_gradients(imported: ImportedModule, feeds: dict[str, np.ndarray]) -> None:
+    inputs = [torch.from_numpy(feeds[name]) for name in imported.input_names]
+    result = imported.module.train()(*inputs)
+    results = result if isinstance(result, tuple) else (result,)
+    torch.stack([item.float().square().mean() for item in results]).sum().backward()
+    for name, tensor in imported.tensors.items():
+        if isinstance(tensor, torch.nn.Parameter):
+            assert tensor.grad is not None, name
+            assert torch.isfinite(tensor.grad).all(), name
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES],
+)
+def test_a_graph_of_the_corpus(name: str) -> None:
+    from load import load
+
+    model = load(FOLDER / name)
+    if any(word in name for word in RECURRENT):
+        with pytest.raises(UnsupportedOperatorsError, match=r"'(GRU|LSTM)'"):
+            import_model(model)
+        return
+    imported = import_model(model)
+    assert imported.batch_is_free
+    feeds = _feeds(model, 1)
+    assert _relative_difference(run_imported(imported, feeds), run_ort(model, feeds)) < 1e-5
+    several = _feeds(model, 3)
+    assert _relative_difference(run_imported(imported, several), _rows(model, several)) < 1e-5
+    weights = imported.weights()
+    for proto in model.graph.initializer:
+        if proto.name in weights:
+            original = onnx.numpy_helper.to_array(proto)
+            assert original.tobytes() == weights[proto.name].tobytes()
+            assert original.dtype == weights[proto.name].dtype
+    _check_gradients(imported, several)
