@@ -179,7 +179,7 @@ class EventFeed:
 
     async def _events(self, owner: str, job_id: str, after: int) -> list[JobEvent]:
         read = partial(self._store.events, owner, job_id, after=after, limit=_BATCH)
-        return await to_thread.run_sync(read)
+        return list(await to_thread.run_sync(read))
 
     async def _wait(self, watch: _Watch, changed: asyncio.Event, seconds: float) -> bool:
         """Wait for news or the end of the service; False if neither came in time."""

@@ -8,7 +8,7 @@ import torch
 
 from optimizer.bridge.arrays import tensor_from_proto
 from optimizer.bridge.host import HostValue, Number
-from optimizer.bridge.registry import UnsupportedVariant
+from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
 

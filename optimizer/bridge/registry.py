@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import onnx
 
+from optimizer.bridge.unsupported import UnsupportedVariant as UnsupportedVariant
 from optimizer.bridge.values import Value
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ HostTranslator: TypeAlias = Callable[["Call"], Value | None]  # None: not on the
 
 _device: dict[tuple[str, str], dict[int, Translator]] = {}
 _host: dict[str, HostTranslator] = {}
-
-
-class UnsupportedVariant(Exception):  # noqa: N818 - control flow: the importer collects these
-    """A translator meets an attribute or input that it does not cover; the text is the reason."""
 
 
 def operator(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -11,6 +11,10 @@ from optimizer.checkpoint import Checkpoint, ignore_fault
 from optimizer.config import Quantity
 from optimizer.h2spg import Choose, UnitLayout
 from optimizer.trainer.incidents import TrainEvent
+
+# the solution of a search space, opaque here; covariant where a protocol only returns it
+S = TypeVar("S")
+Solution_co = TypeVar("Solution_co", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +59,10 @@ class Hooks:
     fault: Callable[[str], None] = ignore_fault
 
 
-class SpaceBinding[S](Protocol):
+class SpaceBinding(Protocol[Solution_co]):
     """What the trainer asks of a bound search space; ``optimizer.bridge.binding`` is the real one.
 
-    ``S`` is the solution type, which the trainer only passes on.
+    ``Solution_co`` is the solution type, which the trainer only passes on.
     """
 
     @property
@@ -78,12 +82,12 @@ class SpaceBinding[S](Protocol):
     def remaining_ratio(self, removed_U: Tensor, quantity: Quantity) -> float:
         """What remains of the quantity (0..1)."""
 
-    def solution(self, removed_U: Tensor) -> S:
+    def solution(self, removed_U: Tensor) -> Solution_co:
         """The solution that removes these units."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainResult[S]:
+class TrainResult(Generic[S]):
     """Outcome of a run; the module holds the best weights, every removed unit exactly 0.
 
     Attributes:
