@@ -32,6 +32,7 @@ CONSTANTS = {
     "scalar": np.array([], np.int64),
     "half": np.asarray(np.float32(0.5)),
     "pair": np.array([0, 2]),
+    "matrix": np.array([1, -1]),
 }
 CHAINS: dict[str, list[Step]] = {
     "gather": BATCH,
@@ -76,6 +77,16 @@ CHAINS: dict[str, list[Step]] = {
     "reshape": [*BATCH, ("Reshape", ["t1", "minus"], {}), ("Reshape", ["t2", "scalar"], {})],
     "minimum": [*SIZES, ("Min", ["t0", "two"], {})],
     "minimum of three": [*SIZES, ("Min", ["t0", "two", "ones"], {})],
+    "flatten": [*SIZES, ("Flatten", ["t0"], {"axis": 0})],
+    "unsqueeze twice": [
+        *SIZES,
+        ("Unsqueeze", ["t0", "first"], {}),
+        ("Squeeze", ["t1", "first"], {}),
+    ],
+    "squeeze of a matrix": [*SIZES, ("Unsqueeze", ["t0", "first"], {}), ("Squeeze", ["t1"], {})],
+    "cast to boolean": [*SIZES, ("Cast", ["t0"], {"to": 9})],
+    "reduce of a number": [*BATCH, ("ReduceMax", ["t1"], {"keepdims": 0})],
+    "reshape to a matrix": [*SIZES, ("Reshape", ["t0", "matrix"], {})],
     "size": [("Size", ["x"], {})],
     "identity": [*SIZES, ("Identity", ["t0"], {})],
 }
