@@ -6,7 +6,7 @@ units may go together is known to ``units`` and to the ``choose`` that is passed
 Shape letters: U units.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast, overload
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from optimizer.h2spg import state_keys as keys
-from optimizer.h2spg.direction import VARIANTS, update
+from optimizer.h2spg.direction import update
 from optimizer.h2spg.half_space import (
     NORM_FLOOR,
     PUBLISHED_FOR_ADAM,
@@ -22,15 +22,16 @@ from optimizer.h2spg.half_space import (
     leaves_half_space,
     penalty_factor,
 )
+from optimizer.h2spg.measuring import direction_of, measure, products
 from optimizer.h2spg.saliency import (
     CRITERIA,
-    TINY,
     Measured,
     SaliencyCriterion,
     relative_to_pool,
 )
 from optimizer.h2spg.schedule import Phase, Schedule, from_numbers, to_numbers
 from optimizer.h2spg.search import Choose
+from optimizer.h2spg.settings import check_settings
 from optimizer.h2spg.units import Positions, UnitLayout, fill_zero, scale
 
 Mode = Literal["schedule", "paper"]
@@ -96,7 +97,7 @@ class H2SPG(Optimizer):
         Raises:
             ValueError: A setting is outside its range; lists all of them.
         """
-        _check_settings(variant, mode, lr, momentum, dampening, betas, eps, weight_decay, averaging)
+        check_settings(variant, mode, lr, momentum, dampening, betas, eps, weight_decay, averaging)
         if nesterov and (momentum <= 0 or dampening != 0):
             message = "nesterov needs momentum > 0 and dampening 0"
             raise ValueError(message)
@@ -185,10 +186,11 @@ class H2SPG(Optimizer):
         if projects or (measures and self.criterion.needs_direction):
             before = [tensor.clone() for tensor in self.units.tensors]
         if measures and before is None:
-            self._record(self._measured(self.units.tensors))
+            self._record(measure(self.units, self.criterion, self.units.tensors))
         self._update()
         if before is not None and measures:
-            self._record(self._measured(before, after=self.units.tensors))
+            direction = direction_of(before, self.units.tensors, self._learning_rates())
+            self._record(measure(self.units, self.criterion, before, direction))
         if before is not None and projects:
             self._half_space_step(before, step)
         elif self._any_redundant:
@@ -261,27 +263,6 @@ class H2SPG(Optimizer):
             params = [param for param in group["params"] if param.grad is not None]
             update(self.variant, params, [self.state[param] for param in params], group)
 
-    def _measured(
-        self, before: Sequence[Tensor], *, after: Sequence[Tensor] | None = None
-    ) -> Measured:
-        sums = self.units.sums
-        gradient_dot_U = None
-        if self.criterion.needs_gradient:
-            grads = [tensor.grad for tensor in self.units.tensors]
-            gradient_dot_U = sums(_products(before, grads))
-        direction_dot_U = direction_square_norm_U = None
-        if after is not None:
-            direction = self._direction(before, after)
-            direction_dot_U = sums(_products(before, direction))
-            direction_square_norm_U = sums(_products(direction, direction))
-        return Measured(
-            square_norm=sums(_products(before, before)),
-            size=self.units.size,
-            gradient_dot=gradient_dot_U,
-            direction_dot=direction_dot_U,
-            direction_square_norm=direction_square_norm_U,
-        )
-
     def _record(self, measured: Measured) -> None:
         state = self._of_units
         saliency_U = self.criterion.saliency(measured)
@@ -308,22 +289,22 @@ class H2SPG(Optimizer):
     def _half_space_step(self, before: Sequence[Tensor], step: int) -> None:
         """The paper's: penalise the redundant units, zero those that leave the half-space."""
         units, sums = self.units, self.units.sums
-        direction = self._direction(before, units.tensors)
-        square_norm_U = sums(_products(before, before))
+        rates = self._learning_rates()
+        direction = direction_of(before, units.tensors, rates)
+        square_norm_U = sums(products(before, before))
         norm_U = square_norm_U.sqrt()
         factor_U = penalty_factor(
             norm_U,
-            sums(_products(before, direction)),
-            sums(_products(direction, direction)),
+            sums(products(before, direction)),
+            sums(products(direction, direction)),
             self.penalty,
         )
         pull_U = torch.where(self.redundant, factor_U / (norm_U + NORM_FLOOR), 0.0)
-        rates = self._learning_rates()
         for number, pull in units.spread(pull_U):
             tensor = units.tensors[number]
             tensor.addcmul_(before[number], pull.to(tensor.dtype), value=-rates[number])
         if step >= self.projection_start:
-            trial_dot_U = sums(_products(units.tensors, before))
+            trial_dot_U = sums(products(units.tensors, before))
             epsilon = self.penalty.epsilon
             leaves_U = leaves_half_space(trial_dot_U, square_norm_U, epsilon=epsilon)
             self.zero.logical_or_(self.redundant & leaves_U)
@@ -331,14 +312,6 @@ class H2SPG(Optimizer):
             states = self.state.get(units.tensors[number], {})
             for tensor in (units.tensors[number], *_present(states)):
                 tensor.masked_fill_(is_zero, 0.0)
-
-    def _direction(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> list[Tensor]:
-        """What the plain optimizer subtracted, divided by the learning rate: d."""
-        rates = self._learning_rates()
-        return [
-            (old - new) / max(rate, TINY)
-            for old, new, rate in zip(before, after, rates, strict=True)
-        ]
 
     def _learning_rates(self) -> list[float]:
         """Of each tensor of the units; those that are not trained have 0."""
@@ -351,18 +324,6 @@ class H2SPG(Optimizer):
         return [self.state.get(tensor, {}).get(key) for tensor in self.units.tensors]
 
 
-def _products(left: Iterable[Tensor], right: Iterable[Tensor | None]) -> list[Tensor]:
-    """Elementwise, in at least single precision; 0 where the right one is missing."""
-    return [
-        torch.zeros_like(one) if other is None else _wide(one) * _wide(other)
-        for one, other in zip(left, right, strict=True)
-    ]
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
 def _present(states: dict[str, Any]) -> list[Tensor]:
     found = [states.get(key) for key in keys.SHRINK_WITH_UNITS]
     return [tensor for tensor in found if tensor is not None]
@@ -370,31 +331,3 @@ def _present(states: dict[str, Any]) -> list[Tensor]:
 
 def _is_hook(name: str) -> bool:
     return name.startswith("_optimizer_") or name == "_zero_grad_profile_name"
-
-
-def _check_settings(
-    variant: str,
-    mode: str,
-    lr: float,
-    momentum: float,
-    dampening: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    averaging: float | None,
-) -> None:
-    legal = {
-        f"variant in {VARIANTS}": variant in VARIANTS,
-        "mode in ('schedule', 'paper')": mode in ("schedule", "paper"),
-        "lr >= 0": lr >= 0,
-        "0 <= momentum < 1": 0 <= momentum < 1,
-        "0 <= dampening <= 1": 0 <= dampening <= 1,
-        "0 <= betas < 1": all(0 <= beta < 1 for beta in betas),
-        "eps > 0": eps > 0,
-        "weight_decay >= 0": weight_decay >= 0,
-        "0 <= averaging < 1": averaging is None or 0 <= averaging < 1,
-    }
-    broken = [rule for rule, holds in legal.items() if not holds]
-    if broken:
-        message = f"settings must satisfy: {', '.join(broken)}"
-        raise ValueError(message)

@@ -1,1 +1,21 @@
-"""Training one bound module: data, losses, the plan of steps, incidents, the teacher."""
+"""The trainer: data and a bound search space in, trained weights and a solution out."""
+
+from optimizer.config import TrainConfig
+from optimizer.trainer.data import ArrayData, Arrays
+from optimizer.trainer.hooks import Hooks, Progress, SpaceBinding, TrainResult
+from optimizer.trainer.incidents import Stopped, TrainEvent, TrainingDivergedError
+from optimizer.trainer.loop import train
+
+__all__ = [
+    "ArrayData",
+    "Arrays",
+    "Hooks",
+    "Progress",
+    "SpaceBinding",
+    "Stopped",
+    "TrainConfig",
+    "TrainEvent",
+    "TrainResult",
+    "TrainingDivergedError",
+    "train",
+]

@@ -1,5 +1,6 @@
 """How good the network is: loss and accuracy over a split, and without single structures."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from optimizer.trainer.data import Batches
 from optimizer.trainer.losses import Objective, as_tuple
 from optimizer.trainer.teacher import Teacher
 
+_STANDARD_ERRORS = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -19,16 +22,27 @@ class Evaluation:
     Attributes:
         loss: Of the objective.
         accuracy: Share of samples put into their class (0..1); None where there are no classes.
+        num_samples: How many there were.
     """
 
     loss: float
     accuracy: float | None
+    num_samples: int
 
     def is_better_than(self, other: "Evaluation") -> bool:
-        """Whether this one is to be preferred: by accuracy, then by loss; a tie is no."""
-        if self.accuracy is None or other.accuracy is None or self.accuracy == other.accuracy:
+        """Whether this one is to be preferred.
+
+        By accuracy if it differs by more than twice its standard error, otherwise by loss: the best
+        of many accuracies on few samples is a lucky one, not a good one.
+        """
+        if self.accuracy is None or other.accuracy is None:
             return self.loss < other.loss
-        return self.accuracy > other.accuracy
+        mean = (self.accuracy + other.accuracy) / 2
+        error = math.sqrt(mean * (1 - mean) / self.num_samples)
+        difference = self.accuracy - other.accuracy
+        if abs(difference) > _STANDARD_ERRORS * error:
+            return difference > 0
+        return self.loss < other.loss
 
 
 @torch.no_grad()
@@ -58,7 +72,7 @@ def evaluate(
         num_samples += len(indices)
     module.train(was_training)
     accuracy = int(correct) / num_samples if has_classes else None
-    return Evaluation(loss=float(loss) / num_samples, accuracy=accuracy)
+    return Evaluation(loss=float(loss) / num_samples, accuracy=accuracy, num_samples=num_samples)
 
 
 @torch.no_grad()

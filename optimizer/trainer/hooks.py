@@ -12,9 +12,8 @@ from optimizer.config import Quantity
 from optimizer.h2spg import Choose, UnitLayout
 from optimizer.trainer.incidents import TrainEvent
 
-# the solution of a search space, opaque here; covariant where a protocol only returns it
 S = TypeVar("S")
-Solution_co = TypeVar("Solution_co", covariant=True)
+S_co = TypeVar("S_co", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +58,10 @@ class Hooks:
     fault: Callable[[str], None] = ignore_fault
 
 
-class SpaceBinding(Protocol[Solution_co]):
+class SpaceBinding(Protocol[S_co]):
     """What the trainer asks of a bound search space; ``optimizer.bridge.binding`` is the real one.
 
-    ``Solution_co`` is the solution type, which the trainer only passes on.
+    ``S_co`` is the solution type, which the trainer only passes on.
     """
 
     @property
@@ -82,7 +81,7 @@ class SpaceBinding(Protocol[Solution_co]):
     def remaining_ratio(self, removed_U: Tensor, quantity: Quantity) -> float:
         """What remains of the quantity (0..1)."""
 
-    def solution(self, removed_U: Tensor) -> Solution_co:
+    def solution(self, removed_U: Tensor) -> S_co:
         """The solution that removes these units."""
 
 

@@ -1,0 +1,297 @@
+"""The loop: one run from the original weights to a network whose removed units are exactly 0.
+
+Progress, cancellation and clock come in as arguments (``hooks``); what a unit is, what it costs and
+what may go is known to the binding. Everything that changes lies in the module, the optimizer and
+``Standing``, and ``state`` writes all three down.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Generic
+
+import torch
+from torch import Tensor
+
+from optimizer.bridge.module import ImportedModule
+from optimizer.checkpoint import Checkpoint, CheckpointStore
+from optimizer.config import TrainConfig
+from optimizer.h2spg import H2SPG
+from optimizer.trainer.data import ArrayData
+from optimizer.trainer.hooks import Hooks, Progress, S, SpaceBinding, TrainResult
+from optimizer.trainer.incidents import (
+    LR_FACTOR,
+    MAX_RESTARTS,
+    Stopped,
+    TrainEvent,
+    TrainingDivergedError,
+    restart_event,
+)
+from optimizer.trainer.losses import is_finite
+from optimizer.trainer.plan import learning_rate, within_budget
+from optimizer.trainer.setting import Setting, prepare
+from optimizer.trainer.standing import Standing
+from optimizer.trainer.state import Snapshot, capture, copied, overwrite, restore, weights_of
+
+_EVALUATIONS = 20  # at most, after the arrival
+_CALIBRATION = 5  # steps before a time budget is first acted upon
+_REPLAN = 10  # steps between looks at the clock
+
+
+def train(
+    imported: ImportedModule,
+    *,
+    data: ArrayData,
+    binding: SpaceBinding[S],
+    config: TrainConfig,
+    hooks: Hooks | None = None,
+    checkpoints: Path | None = None,
+) -> TrainResult[S]:
+    """Train ``imported`` in place until the budget is met and its accuracy has recovered.
+
+    On the CPU the result is a function of the arguments and of the number of threads, bit for bit,
+    whether or not the run was stopped and resumed in between (unless a time budget compresses it).
+
+    Args:
+        imported: The original network; a frozen copy of it is the teacher.
+        data: Training samples and, if there are any, validation samples.
+        binding: The search space, bound to ``imported``.
+        config: Settings.
+        hooks: Progress, events, cancellation, clock.
+        checkpoints: Folder to write checkpoints to, and to resume from if there are any.
+
+    Raises:
+        TargetUnreachableError: The budget cannot be met; raised before the first step.
+        InputError: Data or settings do not fit the model.
+        Stopped: ``hooks.should_stop`` said so; a checkpoint has been written.
+        TrainingDivergedError: The loss stayed NaN or infinite after two restarts.
+        InsufficientStorageError: No room for a checkpoint.
+    """
+    setting = prepare(imported, data, binding, config)
+    run = _Run(setting, binding, hooks or Hooks(), checkpoints)
+    run.resume()
+    while not run.is_done:
+        run.step()
+    return run.result()
+
+
+class _Run(Generic[S]):
+    """A run in progress."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        binding: SpaceBinding[S],
+        hooks: Hooks,
+        checkpoints: Path | None,
+    ) -> None:
+        self._setting = setting
+        self._config = setting.config
+        self._module = setting.module
+        self._optimizer: H2SPG = setting.optimizer
+        self._binding = binding
+        self._hooks = hooks
+        self._store = None
+        if checkpoints is not None:
+            identity = setting.identity()
+            self._store = CheckpointStore(checkpoints, identity=identity, fault=hooks.fault)
+        self._standing = Standing()
+        self._started = self._saved_at = hooks.clock()
+        self._first_step = 0
+        self._loss = math.nan
+        self._remaining = 1.0
+        self._snapshot = self._take_down()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step was made."""
+        return self._optimizer.steps_done >= self._optimizer.schedule.total
+
+    def resume(self) -> None:
+        """Go on from the newest good checkpoint, if there is one."""
+        if self._store is None:
+            return
+        found, rejected = self._store.load_newest()
+        for entry in rejected:
+            message = f"checkpoint {entry.path.name} is not used: {entry.reason}"
+            self._hooks.event(TrainEvent(code=entry.code, message=message))
+        if found is None:
+            return
+        self._put_back(Snapshot(step=found.step, tensors=found.tensors, values=found.values))
+        self._first_step = found.step
+        message = f"training goes on at step {found.step}"
+        self._hooks.event(TrainEvent(code="training-resumed", message=message))
+
+    def step(self) -> None:
+        """Make one step, and whatever is due after it."""
+        step = self._optimizer.steps_done
+        if self._hooks.should_stop():
+            self._save()
+            raise Stopped(step)
+        self._hooks.fault("train.step")
+        self._keep_to_budget(step)
+        lr = self._set_learning_rate(step)
+        loss = self._setting.loss_at(step)
+        if not is_finite(loss):
+            self._restart(step, float(loss.detach()), lr)
+            return
+        self._descend(loss)
+        self._loss = float(loss.detach())
+        if self._optimizer.schedule.is_decision(step):
+            self._note_remaining()
+        done = step + 1
+        if self._is_evaluation_due(done) and not self._evaluate(done, lr):
+            return
+        self._report(step)
+        if self._is_checkpoint_due(done):
+            self._save_or_restart(done, lr)
+
+    def result(self) -> TrainResult[S]:
+        """Load the best weights and sum up."""
+        standing, setting = self._standing, self._setting
+        if standing.best_weights is not None:
+            overwrite(self._module, standing.best_weights)
+        self._module.eval()
+        best = standing.best
+        return TrainResult(
+            solution=self._binding.solution(self._optimizer.redundant),
+            history=tuple(standing.history),
+            steps=self._optimizer.steps_done,
+            best_step=standing.best_step,
+            best_accuracy=best.accuracy if best else None,
+            best_loss=best.loss if best else None,
+            original_accuracy=setting.original.accuracy if setting.original else None,
+            restarts=standing.restarts,
+            seconds=self._elapsed(),
+            threads=torch.get_num_threads(),
+            device=str(setting.device),
+        )
+
+    def _descend(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._config.clip_norm)
+        self._optimizer.step()
+
+    def _set_learning_rate(self, step: int) -> float:
+        factor = LR_FACTOR**self._standing.restarts
+        lr = factor * learning_rate(self._config, step, self._optimizer.schedule.total)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _keep_to_budget(self, step: int) -> None:
+        budget, made = self._config.time_budget, step - self._first_step
+        if budget is None or made < _CALIBRATION or made % _REPLAN != _CALIBRATION:
+            return
+        before = self._optimizer.schedule
+        per_step = (self._hooks.clock() - self._started) / made
+        after = within_budget(
+            before, step=step, elapsed=self._elapsed(), budget=budget, per_step=per_step
+        )
+        if after.total < before.total:
+            self._optimizer.schedule = after
+            message = f"{before.total} steps do not fit the time budget; {after.total} are planned"
+            self._hooks.event(TrainEvent(code="schedule-compressed", message=message))
+
+    def _restart(self, step: int, loss: float, lr: float) -> None:
+        """A loss that is not finite: back to the snapshot at half the rate, then give up."""
+        restarts, seconds = self._standing.restarts + 1, self._elapsed()
+        if restarts > MAX_RESTARTS:
+            raise TrainingDivergedError(step=step, loss=loss, lr=lr)
+        self._put_back(self._snapshot)
+        self._started, self._first_step = self._hooks.clock(), self._snapshot.step
+        self._standing.restarts, self._standing.seconds = restarts, seconds
+        self._hooks.event(restart_event(step, loss, lr, self._snapshot.step))
+
+    def _is_evaluation_due(self, done: int) -> bool:
+        """At each arrival, then up to ``_EVALUATIONS`` times, and at the end."""
+        schedule = self._optimizer.schedule
+        if done in schedule.boundaries[1:] or done == schedule.total:
+            return True
+        since = done - schedule.arrival
+        stride = max(
+            self._setting.train.per_epoch, (schedule.total - schedule.arrival) // _EVALUATIONS, 1
+        )
+        return since > 0 and since % stride == 0
+
+    def _evaluate(self, done: int, lr: float) -> bool:
+        """Judge the network, and keep it if it is the best with all chosen units at 0.
+
+        Returns:
+            False where the run had to go back.
+        """
+        judged, standing = self._setting.evaluate(), self._standing
+        if judged is not None and not math.isfinite(judged.loss):
+            self._restart(done, judged.loss, lr)
+            return False
+        standing.latest = judged
+        standing.history.append(
+            {
+                "step": done,
+                "phase": str(self._optimizer.schedule.phase(done - 1)),
+                "loss": self._loss if judged is None else judged.loss,
+                "accuracy": None if judged is None else judged.accuracy,
+                "remaining": self._remaining,
+                "lr": lr,
+            }
+        )
+        if done < self._optimizer.schedule.arrival:
+            return True
+        best = standing.best
+        if judged is None or best is None or judged.is_better_than(best):
+            standing.best, standing.best_step = judged, done
+            standing.best_weights = copied(weights_of(self._module))
+        return True
+
+    def _note_remaining(self) -> None:
+        removed_U = self._optimizer.redundant
+        self._remaining = self._binding.remaining_ratio(removed_U, self._config.quantity)
+
+    def _report(self, step: int) -> None:
+        latest, schedule = self._standing.latest, self._optimizer.schedule
+        self._hooks.progress(
+            Progress(
+                phase=str(schedule.phase(step)),
+                step=step + 1,
+                total=schedule.total,
+                loss=self._loss,
+                accuracy=latest.accuracy if latest else None,
+                macs_ratio=self._remaining,
+            )
+        )
+
+    def _elapsed(self) -> float:
+        return self._standing.seconds + self._hooks.clock() - self._started
+
+    def _is_checkpoint_due(self, done: int) -> bool:
+        age = self._hooks.clock() - self._saved_at
+        return done % self._config.checkpoint_steps == 0 or age >= self._config.checkpoint_seconds
+
+    def _save_or_restart(self, done: int, lr: float) -> None:
+        """A finite loss may have led to weights that are not: these must not be gone back to."""
+        weights = weights_of(self._module).values()
+        if all(bool(torch.isfinite(tensor).all()) for tensor in weights):
+            self._save()
+        else:
+            self._restart(done, math.inf, lr)
+
+    def _save(self) -> None:
+        self._snapshot = self._take_down()
+        self._saved_at = self._hooks.clock()
+        if self._store is not None:
+            snapshot = self._snapshot
+            saved: Checkpoint = self._store.save(snapshot.step, snapshot.tensors, snapshot.values)
+            self._hooks.checkpoint(saved)
+
+    def _take_down(self) -> Snapshot:
+        progress = replace(self._standing, seconds=self._elapsed()).to_values()
+        best = self._standing.best_weights
+        return capture(self._module, self._optimizer, best=best, progress=progress)
+
+    def _put_back(self, snapshot: Snapshot) -> None:
+        best_weights, values = restore(snapshot, self._module, self._optimizer)
+        self._standing = Standing.from_values(values, best_weights)
+        self._started = self._saved_at = self._hooks.clock()
+        self._note_remaining()

@@ -1,0 +1,218 @@
+"""What a run works with and does not change: data, teacher, objective; and the optimizer's making.
+
+Errors of settings and data surface here, before the first step.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optimizer.bridge.module import ImportedModule
+from optimizer.config import TrainConfig
+from optimizer.errors import InputError
+from optimizer.h2spg import H2SPG, Choose, UnitLayout
+from optimizer.trainer.data import ArrayData, Arrays, Batches, split
+from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
+from optimizer.trainer.hooks import S, SpaceBinding
+from optimizer.trainer.losses import Objective, as_tuple, objective_for
+from optimizer.trainer.plan import plan
+from optimizer.trainer.saliency import with_ablation
+from optimizer.trainer.state import weights_of
+from optimizer.trainer.teacher import Teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The fixed part of a run.
+
+    Attributes:
+        config: Settings.
+        module: In training, on ``device``.
+        optimizer: H2SPG over its parameters.
+        teacher: The original network.
+        objective: What is minimised.
+        train: Samples to train on.
+        validation: Samples to judge by, if there are any.
+        original: The original network, judged on them.
+        device: Where it runs.
+        full_only: Whether the module takes batches of one size only.
+    """
+
+    config: TrainConfig
+    module: nn.Module
+    optimizer: H2SPG
+    teacher: Teacher
+    objective: Objective
+    train: Batches
+    validation: Batches | None
+    original: Evaluation | None
+    device: torch.device
+    full_only: bool
+
+    def loss_at(self, step: int) -> Tensor:
+        """The loss of the batch of ``step``, in training form."""
+        indices = self.train.indices(step, self.config.seed)
+        batch = self.train.at(indices).to(self.device)
+        target = self.teacher.outputs_at(indices, batch)
+        self.module.train()
+        return self.objective.loss(as_tuple(self.module(*batch.inputs)), target, batch.labels)
+
+    def evaluate(self) -> Evaluation | None:
+        """The module as it stands, on the validation samples."""
+        if self.validation is None:
+            return None
+        return evaluate(
+            self.module,
+            self.teacher,
+            self.validation,
+            self.objective,
+            device=self.device,
+            full_only=self.full_only,
+        )
+
+    def identity(self) -> Mapping[str, Any]:
+        """What another run must share to go on from this one's checkpoint."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(weights_of(self.module).items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        return {
+            "settings": self.config.identity(),
+            "weights": digest.hexdigest(),
+            "units": self.optimizer.units.num_units,
+            "samples": self.train.num_samples,
+        }
+
+
+def prepare(
+    imported: ImportedModule, data: ArrayData, binding: SpaceBinding[S], config: TrainConfig
+) -> Setting:
+    """Make everything ready for the first step.
+
+    Raises:
+        InputError: Data or settings do not fit the model.
+        TargetUnreachableError: The budget cannot be met.
+    """
+    device = _device(config.device)
+    torch.manual_seed(config.seed)
+    module = imported.module.to(device)
+    train, held_out = split(data, validation_ratio=config.validation_ratio, seed=config.seed)
+    batches = Batches(train, imported.input_names, config.batch_size)
+    validation = None
+    if held_out is not None:
+        validation = Batches(held_out, imported.input_names, config.batch_size)
+    teacher = Teacher(module)
+    probe = _probe(train, imported, config)
+    objective = _objective(teacher, probe, batches, config, device)
+    full_only = not imported.batch_is_free
+    if not full_only:
+        teacher.remember(batches, device)
+    layout = binding.layout()
+    choose = _choose(module, teacher, probe, objective, layout, binding, config)
+    setting = Setting(
+        config=config,
+        module=module,
+        optimizer=_optimizer(module, layout, choose, config, batches.per_epoch),
+        teacher=teacher,
+        objective=objective,
+        train=batches,
+        validation=validation,
+        original=None,
+        device=device,
+        full_only=full_only,
+    )
+    return _with_original(setting)
+
+
+def _with_original(setting: Setting) -> Setting:
+    values = {name: getattr(setting, name) for name in setting.__dataclass_fields__}
+    return Setting(**{**values, "original": setting.evaluate()})
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        message = "device 'cuda' was asked for, but torch sees no GPU; use 'auto' or 'cpu'"
+        raise InputError(message, param="device")
+    return torch.device(name)
+
+
+def _probe(train: Arrays, imported: ImportedModule, config: TrainConfig) -> Batches:
+    """Some training samples, always the same."""
+    order = np.random.default_rng((config.seed, 2)).permutation(train.num_samples)
+    some = train.taken(np.sort(order[: config.probe_samples]))
+    return Batches(some, imported.input_names, config.batch_size)
+
+
+def _objective(
+    teacher: Teacher, probe: Batches, batches: Batches, config: TrainConfig, device: torch.device
+) -> Objective:
+    first = next(probe.in_order(full_only=True))
+    try:
+        outputs = teacher.outputs(probe.at(first).to(device))
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        message = (
+            f"the model does not run on a batch of {probe.batch_size} training samples: "
+            f"{str(error).splitlines()[0]}"
+        )
+        raise InputError(message, code="dataset-shape-mismatch") from error
+    return objective_for(
+        config.loss,
+        outputs,
+        batches.labels,
+        distillation_weight=config.distillation_weight,
+        temperature=config.temperature,
+        label_smoothing=config.label_smoothing,
+    )
+
+
+def _choose(
+    module: nn.Module,
+    teacher: Teacher,
+    probe: Batches,
+    objective: Objective,
+    layout: UnitLayout,
+    binding: SpaceBinding[S],
+    config: TrainConfig,
+) -> Choose:
+    choose = binding.chooser(config.target_ratio, config.quantity)
+    if config.operator_saliency == "criterion":
+        return choose
+
+    def loss() -> float:
+        return probe_loss(module, teacher, probe, objective, seed=config.seed)
+
+    return with_ablation(
+        choose,
+        binding.operator_units,
+        binding.pool_of_unit,
+        lambda units_U: ablation_losses(layout, units_U, loss),
+    )
+
+
+def _optimizer(
+    module: nn.Module, layout: UnitLayout, choose: Choose, config: TrainConfig, per_epoch: int
+) -> H2SPG:
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.dim() > 1]
+    vectors = [parameter for parameter in trained if parameter.dim() <= 1]
+    is_sgd = config.optimizer == "sgd"
+    return H2SPG(
+        [
+            {"params": matrices, "weight_decay": config.decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        layout,
+        schedule=plan(config, per_epoch),
+        choose=choose,
+        variant=config.optimizer,
+        lr=config.peak_lr,
+        momentum=config.momentum if is_sgd else 0.0,
+        nesterov=is_sgd,
+        saliency=config.saliency,
+    )

@@ -1,0 +1,57 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.config import TrainConfig
+from optimizer.errors import InputError
+from optimizer.h2spg import Schedule
+from optimizer.trainer.plan import learning_rate, plan, within_budget
+
+
+def test_the_phases_take_their_shares() -> None:
+    config = TrainConfig(
+        target_ratio=0.5, epochs=10, warm_up_ratio=0.1, search_ratio=0.2, periods=4
+    )
+    assert plan(config, 10) == Schedule((10, 15, 20, 25, 30), 100)
+
+
+def test_short_runs_get_fewer_periods() -> None:
+    config = TrainConfig(target_ratio=0.5, epochs=1, periods=5, search_ratio=0.5)
+    assert plan(config, 10) == Schedule((1, 3, 5), 10)
+
+
+@given(epochs=st.integers(1, 50), per_epoch=st.integers(1, 50), periods=st.integers(1, 9))
+def test_every_plan_ends_within_its_epochs_or_says_how_many_are_needed(
+    epochs: int, per_epoch: int, periods: int
+) -> None:
+    config = TrainConfig(target_ratio=0.5, epochs=epochs, periods=periods)
+    if epochs * per_epoch < 3:
+        with pytest.raises(InputError, match="set epochs to") as caught:
+            plan(config, per_epoch)
+        assert caught.value.param == "epochs"
+    else:
+        schedule = plan(config, per_epoch)
+        assert schedule.total == epochs * per_epoch
+        assert schedule.arrival <= schedule.total
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    config = TrainConfig(target_ratio=0.5, lr=1.0, lr_warm_up_ratio=0.1)
+    rates = [learning_rate(config, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == 0.0
+    assert learning_rate(config, 55, 100) == pytest.approx(0.5)
+
+
+def test_a_budget_shortens_and_never_stretches() -> None:
+    schedule = Schedule((10, 20, 30), 100)
+    enough = within_budget(schedule, step=5, elapsed=5, budget=200, per_step=1)
+    assert enough is schedule
+    short = within_budget(schedule, step=5, elapsed=5, budget=55, per_step=1)
+    assert short.total == 5 + 45
+    assert short.arrival < 30
+    over = within_budget(schedule, step=40, elapsed=99, budget=55, per_step=1)
+    assert over.total == 40

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from optimizer.trainer import teacher as teaching
+from optimizer.trainer.data import Batches
+from optimizer.trainer.teacher import Teacher
+from tests.unit.optimizer.trainer.networks import imported, samples
+
+
+def test_the_teacher_stays_as_it_was() -> None:
+    one = imported()
+    teacher = Teacher(one.module.train())
+    assert one.module.training
+    batch = Batches(samples(8, seed=0), ["points"], 8).at(torch.arange(8))
+    before = teacher.outputs(batch)[0]
+    with torch.no_grad():
+        one.tensors["out.weight"].zero_()
+    assert torch.equal(teacher.outputs(batch)[0], before)
+    assert not before.requires_grad
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20])
+def test_remembered_outputs_are_those_of_the_samples(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teaching, "CACHE_BYTES", limit)
+    batches = Batches(samples(10, seed=0), ["points"], 4)
+    teacher = Teacher(imported().module)
+    teacher.remember(batches, torch.device("cpu"))
+    assert (teacher._cached is not None) == bool(limit)
+    chosen = torch.tensor([7, 1])
+    batch = batches.at(chosen)
+    assert torch.allclose(teacher.outputs_at(chosen, batch)[0], teacher.outputs(batch)[0])
