@@ -18,6 +18,7 @@ def explain(analysis: Analysis) -> str:
     lines = [
         f"opset {summary.opset}, {summary.parameters:,} parameters, "
         f"{summary.macs:,} MACs per sample",
+        *_bindings(analysis),
         f"{len(space.segments)} segments, "
         + ", ".join(f"{n} {kind} groups" for kind, n in sorted(_kinds(space.groups).items())),
         f"{covered_share(analysis):.1%} of the parameters belong to a channel or head group",
@@ -29,6 +30,17 @@ def explain(analysis: Analysis) -> str:
         lines += [f"  {entry.segment}: {entry.reason}" for entry in analysis.refused]
     lines += ["", *_frozen(analysis)]
     return "\n".join(lines)
+
+
+def _bindings(analysis: Analysis) -> list[str]:
+    """Which lengths were assumed for free axes: costs hold for these, the groups for all."""
+    graph = analysis.graph
+    return [
+        f"free axes of input {name!r} bound to {list(graph.shape(name) or ())}; "
+        "--input-shape sets others"
+        for name in graph.inputs
+        if any(axis > 0 for axis in graph.free.get(name, ()))
+    ]
 
 
 def covered_share(analysis: Analysis) -> float:

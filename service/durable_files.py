@@ -30,3 +30,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def modified_at(path: Path) -> float:
+    """Time of the last change in seconds; infinity if the file is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # somebody else finished with it
+        return float("inf")
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file changes: inode, size, time; None if there is no such file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

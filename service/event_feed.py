@@ -7,7 +7,7 @@ the store, so nothing is lost however slow a client is.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -58,7 +58,7 @@ class _Watch:
             self.start = seq
             self.recent.clear()
 
-    def add_events(self, events: list[JobEvent]) -> None:
+    def add_events(self, events: Sequence[JobEvent]) -> None:
         """Take in new events."""
         self.recent.extend(events)
         while len(self.recent) > _RECENT:
@@ -107,7 +107,7 @@ class EventFeed:
             watch.want_events(after)
             while not self.stopping.is_set():
                 changed, is_over = watch.changed, watch.is_over
-                events = watch.events_after(after)
+                events: Sequence[JobEvent] | None = watch.events_after(after)
                 if events is None or (is_over and not events):
                     events = await self._missed(owner, job_id, after)
                 for event in events:
@@ -171,15 +171,15 @@ class EventFeed:
                 watch.set_job(job)
             await asyncio.sleep(self._period)
 
-    async def _missed(self, owner: str, job_id: str, after: int) -> list[JobEvent]:
+    async def _missed(self, owner: str, job_id: str, after: int) -> Sequence[JobEvent]:
         try:
             return await self._events(owner, job_id, after)
         except NotFoundError:  # deleted a moment ago
             return []
 
-    async def _events(self, owner: str, job_id: str, after: int) -> list[JobEvent]:
+    async def _events(self, owner: str, job_id: str, after: int) -> Sequence[JobEvent]:
         read = partial(self._store.events, owner, job_id, after=after, limit=_BATCH)
-        return list(await to_thread.run_sync(read))
+        return await to_thread.run_sync(read)
 
     async def _wait(self, watch: _Watch, changed: asyncio.Event, seconds: float) -> bool:
         """Wait for news or the end of the service; False if neither came in time."""

@@ -16,6 +16,7 @@ from graph_analysis.errors import InputError
 
 ACTIONS = ("kill9", "term", "abort", "raise", "enospc", "sleep", "stop")
 _HANG_SECONDS = 3600.0
+_SIGNALS = {"kill9": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def _act(point: Failpoint) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), point.name)
     if point.action == "sleep":
         time.sleep(_HANG_SECONDS)
-    if point.action == "abort":
+    elif point.action == "abort":
         os.abort()
-    signals = {"kill9": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}
-    os.kill(os.getpid(), signals[point.action])
+    else:
+        os.kill(os.getpid(), _SIGNALS[point.action])

@@ -6,12 +6,15 @@ waits for the client, and a lowest rate holds for bodies that go on for long.
 """
 
 import asyncio
+import json
 from typing import Any
 
 import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from service.problems import MEDIA_TYPE, problem
 
 HEADER_SECONDS = 10.0  # from the connection, or the end of the last answer, to a whole header
 STALL_SECONDS = 20.0  # longest silence inside a body
@@ -85,6 +88,23 @@ class DeadlineProtocol(H11Protocol):
         if stopping is not None:
             stopping.set()
         super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP with a problem document, as every other error."""
+        del msg  # h11's words; the same document for all causes
+        body = json.dumps(problem("bad-request")).encode()
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def _on_body(self, count: int) -> None:
         now = self.loop.time()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.durable_files import move_durably
-from service.logs import printable
+from service.logs import escaped
 from service.run_store import Begun, RunStore
 from service.settings import Settings
 from service.stage_child import ChildEnd, Limits, run_child
@@ -18,7 +18,7 @@ from service.stage_recorder import StageRecorder
 from service.storage import ArtifactStore
 from service.work_folders import WorkFolders
 
-_LOG_TAIL = 4000  # bytes
+_LOG_TAIL = 1900  # characters; they fit into one field of a log line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class JobRun:
             text = (self.path / LOG_FILE).read_bytes()[-_LOG_TAIL:]
         except OSError:
             return ""
-        return printable(text.decode(errors="replace"))
+        return escaped(text.decode(errors="replace"))[-_LOG_TAIL:]
 
 
 def open_run(

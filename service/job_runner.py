@@ -115,7 +115,7 @@ class JobRunner:
         if self._run is None or self._run.job_id != job_id:
             return
         if await patiently(self._runs.wanted, job_id) is Wanted.CANCEL:
-            await self._end(Outcome(status=JobStatus.CANCELLED))
+            await self._guarded(job_id, self._cancel())
 
     async def _guarded(self, job_id: str, work: Coroutine[Any, Any, bool]) -> bool:
         """Leave if the job was taken over; end it if we have a bug."""
@@ -143,8 +143,7 @@ class JobRunner:
         nowhere = self._settings.jobs_dir / begun.job.id
         self._run = JobRun(begun=begun, path=nowhere, stages={}, deadline=deadline)
         if begun.verdict is Verdict.CANCEL:
-            await self._end(Outcome(status=JobStatus.CANCELLED))
-            return False
+            return await self._cancel()
         if begun.verdict is Verdict.GIVE_UP:
             await self._fail(error_of(last_fault))
             return False
@@ -236,6 +235,10 @@ class JobRunner:
         _log.info("handed back", extra={"action": "drain", "job_id": run.job_id})
         self._free.set()
         await _for_ever()
+
+    async def _cancel(self) -> bool:
+        await self._end(Outcome(status=JobStatus.CANCELLED))
+        return False
 
     async def _fail(self, error: Mapping[str, Any]) -> None:
         await self._end(Outcome(status=JobStatus.FAILED, error=error))

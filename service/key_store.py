@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,6 +16,7 @@ from service.tables import api_keys
 
 _PREFIX = "sct_"
 _ID_LENGTH = 8
+_TOKEN = re.compile(rf"{_PREFIX}([0-9a-z]{{{_ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -49,9 +51,10 @@ class KeyStore:
 
     def authenticate(self, token: str) -> Principal | None:
         """Who the token belongs to; None if it is malformed, unknown, wrong or expired."""
-        key_id, separator, secret = token.removeprefix(_PREFIX).partition("_")
-        if not token.startswith(_PREFIX) or not separator or len(key_id) != _ID_LENGTH:
+        match = _TOKEN.fullmatch(token)
+        if match is None:
             return None
+        key_id, secret = match.groups()
         with reading(self._engine) as connection:
             row = connection.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).first()
         expected = row.secret_sha256 if row is not None else _digest("")
@@ -64,4 +67,4 @@ class KeyStore:
 
 
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(secret.encode()).hexdigest()

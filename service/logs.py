@@ -18,15 +18,20 @@ _TEXT_LIMIT = 2000
 _NOISY = ("dbos", "alembic", "httpx", "uvicorn.access")
 
 
-def printable(text: str) -> str:
-    r"""Escape control characters and cut very long text.
+def escaped(text: str) -> str:
+    r"""Replace control characters by what a Python programmer would write for them.
 
     Example:
-        >>> printable("a\nb\x1b[2J")
+        >>> escaped("a\nb\x1b[2J")
         'a\\nb\\x1b[2J'
     """
-    escaped = _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
-    return escaped if len(escaped) <= _TEXT_LIMIT else f"{escaped[:_TEXT_LIMIT]}..."
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+
+
+def printable(text: str) -> str:
+    """Escape control characters, and cut very long text."""
+    plain = escaped(text)
+    return plain if len(plain) <= _TEXT_LIMIT else f"{plain[:_TEXT_LIMIT]}..."
 
 
 def _strip_control(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -44,6 +49,7 @@ def _extra(_logger: Any, _method: str, event: EventDict) -> EventDict:
         for name, value in vars(record).items():
             if name not in known and name not in ("message", "asctime", "taskName"):
                 event.setdefault(name, value)
+    event.pop("color_message", None)  # uvicorn's second copy of its text
     return event
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.durable_files import sha256_of
 from service.faults import fault
 from service.jobs import StoredArtifact
-from service.storage import ArtifactStore, content_key
+from service.storage import ArtifactStore, content_key, sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)

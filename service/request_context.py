@@ -43,6 +43,10 @@ class RequestContext:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _URI_LIMIT:
             await answer.replace(414)
             return
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            # Two lengths: a proxy in front may believe the other one. Nothing after it is read.
+            await answer.replace(400, MutableHeaders({"connection": "close"}))
+            return
         await self._app(scope, receive, answer.send)
 
 
@@ -73,7 +77,11 @@ class _Answer:
         kept = (
             {}
             if headers is None
-            else {name: headers[name] for name in ("content-range", "allow") if name in headers}
+            else {
+                name: headers[name]
+                for name in ("content-range", "allow", "connection")
+                if name in headers
+            }
         )
         document = problem(code_of_status(status), request_id=self._request_id)
         response = response_of(document, status=status, headers=kept)

@@ -83,6 +83,8 @@ class RunStore:
             row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id, _IS_ACTIVE)).first()
             if row is None:
                 return None
+            if row.status == JobStatus.QUEUED:
+                append_events(connection, job_id, [("status", {"status": JobStatus.PREPARING})])
             changes = {"handed_back": False, "executor": executor}
             return self._start(connection, row, charge=not row.handed_back, changes=changes)
 
@@ -112,6 +114,8 @@ class RunStore:
                 fence=row.fence + 1,
                 attempt=row.attempt + int(charge and not is_over),
                 started_at=row.started_at or now(),
+                # From here on a cancel goes through the worker.
+                status=JobStatus.PREPARING if row.status == JobStatus.QUEUED else row.status,
                 **changes,
             )
             .returning(jobs)

@@ -1,6 +1,7 @@
 """Settings of the service: the ``SECATEUR_*`` variables, read once and passed on.
 
-Every offending variable is named at once. No other module reads the environment.
+Every offending variable is named at once. The environment is read here and by the entry points of
+processes, which hand it over.
 """
 
 import os

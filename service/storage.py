@@ -6,7 +6,6 @@ folder. Everything else (an in-memory store, later S3) goes through obstore alon
 choose a key.
 """
 
-import errno
 import hashlib
 import os
 import re
@@ -15,41 +14,39 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError as StoreError
 from obstore.store import LocalStore, MemoryStore
 
-from graph_analysis.errors import SecateurError
-from service.durable_files import move_durably, sha256_of
+from service.durable_files import modified_at, move_durably, sha256_of, stamp_of
+from service.storage_errors import (
+    ArtifactCorruptError,
+    ArtifactGoneError,
+    StorageError,
+    corrupt,
+    gone,
+    removing,
+    translated,
+    unavailable,
+)
+
+__all__ = [
+    "ArtifactCorruptError",
+    "ArtifactGoneError",
+    "ArtifactStore",
+    "StorageError",
+    "StoredFile",
+    "content_key",
+    "sha256_of",
+]
 
 CHUNK_BYTES = 1024 * 1024
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}(/[A-Za-z0-9_.-]{1,120}){1,4}")
 _OBJECTS = "objects"  # the part of a local store that obstore sees
 _INCOMING = "incoming"  # unfinished files, in the same file system as the objects
-
-
-class StorageError(SecateurError):
-    """The store cannot be read or written."""
-
-    default_code: ClassVar[str] = "storage-unavailable"
-
-
-class ArtifactGoneError(StorageError):
-    """A file that the database knows is no longer in the store."""
-
-    default_code: ClassVar[str] = "gone"
-
-
-class ArtifactCorruptError(StorageError):
-    """The bytes in the store are not those that were published."""
-
-    default_code: ClassVar[str] = "artifact-corrupt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +102,21 @@ class ArtifactStore:
     def sweep_temporaries(self, *, older_than: float) -> int:
         """Remove unfinished files that nobody touched for ``older_than`` seconds; how many."""
         limit = time.time() - older_than
-        stale = [path for path in self._incoming.glob("*.part") if _modified(path) < limit]
+        stale = [path for path in self._incoming.glob("*.part") if modified_at(path) < limit]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
 
-    def free_bytes(self) -> int:
-        """Free space where incoming files are written, in bytes."""
-        return shutil.disk_usage(self._incoming).free
+    def require_space(self, size: int) -> None:
+        """Check that ``size`` bytes can be written where incoming files go.
+
+        Raises:
+            StorageError: ``insufficient-storage``.
+        """
+        free = shutil.disk_usage(self._incoming).free
+        if free < size:
+            message = "the service has too little disk space for this upload; try again later"
+            raise StorageError(message, code="insufficient-storage")
 
     def put_file(self, path: Path, key: str) -> StoredFile:
         """Store a copy of ``path``; the file itself stays where it is.
@@ -126,15 +130,15 @@ class ArtifactStore:
         _check_key(key)
         digest, size = sha256_of(path), path.stat().st_size
         if self._root is None:
-            with _translated(), path.open("rb") as file:
+            with translated(), path.open("rb") as file:
                 obstore.put(self._store, key, file)
         else:
-            self._put_local(path, self._root / _OBJECTS / key)
+            self._putremoving(path, self._root / _OBJECTS / key)
         return StoredFile(key=key, sha256=digest, size=size)
 
-    def _put_local(self, source: Path, target: Path) -> None:
+    def _putremoving(self, source: Path, target: Path) -> None:
         temporary = self.new_temporary()
-        with _local(temporary):
+        with removing(temporary):
             shutil.copyfile(source, temporary)
             move_durably(temporary, target)
 
@@ -150,7 +154,7 @@ class ArtifactStore:
             return
         target = self._root / _OBJECTS / key
         second = self.new_temporary()
-        with _local(second):
+        with removing(second):
             os.link(path, second)
             move_durably(second, target)
 
@@ -166,13 +170,13 @@ class ArtifactStore:
         """
         size = self._size(key)
         if size is None:
-            raise _gone()
+            raise gone()
         return size
 
     def _size(self, key: str) -> int | None:
         _check_key(key)
         try:
-            with _translated():
+            with translated():
                 return int(obstore.head(self._store, key)["size"])
         except ArtifactGoneError:
             return None
@@ -190,7 +194,7 @@ class ArtifactStore:
         """
         stop = self.size(key) if end is None else end
         for offset in range(start, stop, CHUNK_BYTES):
-            with _translated():
+            with translated():
                 chunk = obstore.get_range(
                     self._store, key, start=offset, end=min(offset + CHUNK_BYTES, stop)
                 )
@@ -212,7 +216,7 @@ class ArtifactStore:
             os.fsync(file.fileno())
         if digest.hexdigest() != sha256:
             target.unlink()
-            raise _corrupt()
+            raise corrupt()
 
     def verify(self, key: str, sha256: str) -> None:
         """Check an object against its published digest, hashing a local file only when it changed.
@@ -222,7 +226,7 @@ class ArtifactStore:
             ArtifactCorruptError: The bytes differ.
         """
         path = self.local_path(key)
-        stamp = None if path is None else _stamp(path)
+        stamp = None if path is None else stamp_of(path)
         if stamp is not None and self._sound.get(key) == stamp:
             return
         digest = hashlib.sha256()
@@ -230,7 +234,7 @@ class ArtifactStore:
             digest.update(chunk)
         if digest.hexdigest() != sha256:
             self._sound.pop(key, None)
-            raise _corrupt()
+            raise corrupt()
         if stamp is not None:
             self._sound[key] = stamp
 
@@ -239,7 +243,7 @@ class ArtifactStore:
         _check_key(key)
         self._sound.pop(key, None)
         try:
-            with _translated():
+            with translated():
                 obstore.delete(self._store, key)
         except ArtifactGoneError:
             return
@@ -251,64 +255,13 @@ class ArtifactStore:
             StorageError: The store cannot be written.
         """
         probe = self.new_temporary()
-        with _local(probe):
+        with removing(probe):
             probe.write_bytes(b"ping")
         if self._root is not None and not (self._root / _OBJECTS).is_dir():
-            raise _unavailable()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn obstore's exceptions into those of this module; their texts contain paths."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise _gone() from error
-    except StoreError as error:
-        raise _unavailable() from error
-
-
-@contextmanager
-def _local(temporary: Path) -> Iterator[None]:
-    """Remove ``temporary`` in the end; only a full disk stays an OSError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise _unavailable() from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            raise unavailable()
 
 
 def _check_key(key: str) -> None:
     if not _KEY.fullmatch(key) or ".." in key:
         message = f"not a key of the artifact store: {key!r}"
         raise ValueError(message)
-
-
-def _unavailable() -> StorageError:
-    return StorageError("the artifact store is not available; try again later")
-
-
-def _gone() -> ArtifactGoneError:
-    return ArtifactGoneError("the file is no longer kept; run the job again")
-
-
-def _corrupt() -> ArtifactCorruptError:
-    return ArtifactCorruptError("the stored file is damaged and is not handed out")
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # somebody else finished with it
-        return float("inf")
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

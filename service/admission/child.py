@@ -24,5 +24,4 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
     limits = AdmissionLimits(**payload["limits"])
     listed = payload["operators"]
     operators = standard_operators() if listed is None else frozenset(map(tuple, listed))
-    data = Path(payload["path"]).read_bytes()
-    return inspect_bytes(data, limits, operators).to_json()
+    return inspect_bytes(Path(payload["path"]).read_bytes(), limits, operators).to_json()

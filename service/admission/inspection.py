@@ -39,6 +39,7 @@ def inspect_bytes(
         refuse("model-empty", "the file is empty; export the model again and upload it")
     scan_wire(data, limits)
     model = _parse(data)
+    del data  # half of the memory, if the caller does not keep it
     nodes = check_model(model, limits, operators)
     inferred = check_inferred(skeleton_of(model), limits)
     return _describe(model, inferred, nodes)

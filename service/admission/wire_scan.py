@@ -6,7 +6,6 @@ tells a file that ends early from one that never was ONNX: a cut-off copy begins
 its last top-level field reaches beyond the end of the file.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -45,16 +44,17 @@ class _Tally:
     fields: int = 0
 
 
-def scan_wire(data: Sequence[int], limits: AdmissionLimits) -> None:
+def scan_wire(data: bytes, limits: AdmissionLimits) -> None:
     """Check the bytes of a ModelProto.
 
     Args:
-        data: Bytes, memory map or the like; only indexed.
+        data: The whole file.
         limits: Counts and depths.
 
     Raises:
         AdmissionError: ``model-not-onnx``, ``model-truncated``, ``model-too-complex``,
-            ``model-too-deep``, ``model-sparse-tensor`` or ``model-unsupported-op``.
+            ``model-too-deep``, ``model-bad-name``, ``model-sparse-tensor`` or
+            ``model-unsupported-op``.
     """
     begins_like_a_model = _begins_like_a_model(data)
     try:
@@ -76,7 +76,7 @@ def _not_onnx() -> NoReturn:
     refuse("model-not-onnx", message)
 
 
-def _begins_like_a_model(data: Sequence[int]) -> bool:
+def _begins_like_a_model(data: bytes) -> bool:
     """Whether the first field is a plausible IR version, as every exporter writes it."""
     try:
         key, at = _varint(data, 0, len(data))
@@ -86,7 +86,7 @@ def _begins_like_a_model(data: Sequence[int]) -> bool:
     return key == _IR_VERSION_FIELD << 3 | VARINT and version in _PLAUSIBLE_IR_VERSIONS
 
 
-def _walk(data: Sequence[int], limits: AdmissionLimits) -> None:
+def _walk(data: bytes, limits: AdmissionLimits) -> None:
     """Visit every field, iteratively: a stack of (end of message, its fields)."""
     messages = schema()
     tally = _Tally()
@@ -110,6 +110,8 @@ def _walk(data: Sequence[int], limits: AdmissionLimits) -> None:
             raise (_EndsEarlyError if len(stack) == 1 else _MalformedError)
         if kind is None or kind.message is None:
             _check_packed(kind, length, limits)
+            if kind is not None and kind.is_text:
+                _check_text(data[at : at + length])
             at += length
             continue
         _count_message(kind.message, tally, len(stack), limits)
@@ -117,7 +119,7 @@ def _walk(data: Sequence[int], limits: AdmissionLimits) -> None:
 
 
 def _key(
-    data: Sequence[int], at: int, end: int, fields: dict[int, FieldKind], *, is_top: bool
+    data: bytes, at: int, end: int, fields: dict[int, FieldKind], *, is_top: bool
 ) -> tuple[FieldKind | None, int, int]:
     """Read a field's key: its kind (None if unknown), its wire type, and where its value starts."""
     key, at = _varint(data, at, end, is_top=is_top)
@@ -130,7 +132,7 @@ def _key(
     return kind, wire, at
 
 
-def _skip_scalar(data: Sequence[int], at: int, end: int, wire: int, *, is_top: bool) -> int:
+def _skip_scalar(data: bytes, at: int, end: int, wire: int, *, is_top: bool) -> int:
     if wire == VARINT:
         return _varint(data, at, end, is_top=is_top)[1]
     at += 8 if wire == FIXED64 else 4
@@ -139,7 +141,7 @@ def _skip_scalar(data: Sequence[int], at: int, end: int, wire: int, *, is_top: b
     return at
 
 
-def _varint(data: Sequence[int], at: int, end: int, *, is_top: bool = False) -> tuple[int, int]:
+def _varint(data: bytes, at: int, end: int, *, is_top: bool = False) -> tuple[int, int]:
     """A variable-length integer: its value and the position behind it."""
     value = 0
     for index in range(_MAX_VARINT_BYTES):
@@ -165,6 +167,14 @@ def _check_packed(kind: FieldKind | None, length: int, limits: AdmissionLimits) 
             f"{limits.packed_bytes}; store it as raw_data"
         )
         refuse("model-too-complex", message, limit=limits.packed_bytes, actual=length)
+
+
+def _check_text(text: bytes) -> None:
+    """Parsers hand out broken UTF-8 as bytes, for which no later stage is made."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        refuse("model-bad-name", "a name in the file is not valid UTF-8; export the model again")
 
 
 def _count_message(name: str, tally: _Tally, depth: int, limits: AdmissionLimits) -> None:

@@ -24,12 +24,14 @@ class FieldKind:
         message: Name of the message type if the field holds messages.
         may_be_packed: Whether several values may come as one length-delimited block.
         element_bytes: Bytes of one value in such a block; 1 if they vary.
+        is_text: Whether the value must be UTF-8.
     """
 
     wire: int
     message: str | None
     may_be_packed: bool
     element_bytes: int
+    is_text: bool = False
 
 
 Schema = dict[str, dict[int, FieldKind]]
@@ -53,6 +55,7 @@ def _kind(field: Any) -> FieldKind:
     if field.type == _TYPE_MESSAGE:
         return FieldKind(LENGTH, field.message_type.name, may_be_packed=False, element_bytes=0)
     if field.type in (_TYPE_STRING, _TYPE_BYTES):
-        return FieldKind(LENGTH, None, may_be_packed=False, element_bytes=0)
+        is_text = field.type == _TYPE_STRING
+        return FieldKind(LENGTH, None, may_be_packed=False, element_bytes=0, is_text=is_text)
     wire = _WIRE_OF_TYPE.get(field.type, VARINT)
     return FieldKind(wire, None, field.is_repeated, _SIZE_OF_WIRE[wire])

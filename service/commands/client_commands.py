@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from graph_analysis.errors import InputError
 from service.client import DEFAULT_URL, Client
@@ -95,7 +95,9 @@ def jobs(
     if as_json:
         typer.echo(page.model_dump_json())
         return
-    table = Table("job", "status", "model", "target", "progress", "created", box=None)
+    columns = ("status", "model", "target", "progress", "created")
+    whole = Column("job", no_wrap=True, min_width=30)  # an id that is cut off is of no use
+    table = Table(whole, *columns, box=None)
     for row in job_rows(page.data):
         table.add_row(*row)
     Console().print(table)

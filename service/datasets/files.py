@@ -39,15 +39,13 @@ def open_below(path: Path, roots: Sequence[Path]) -> Iterator[BinaryIO]:
     if root is None:
         raise forbidden()
     try:
-        descriptor = _walk(root, real.relative_to(root).parts)
+        descriptor = _open_regular(root, real.relative_to(root).parts)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise forbidden() from error
         message = "the data set's file does not exist below the allowed folders, or is not readable"
         raise DatasetError(message, code="dataset-unavailable", param="dataset") from error
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise forbidden()
         yield file
 
 
@@ -74,6 +72,15 @@ def copy_below(path: Path, roots: Sequence[Path], target: Path, *, limit: int) -
 
 def _real(root: Path) -> Path:
     return Path(os.path.realpath(root))
+
+
+def _open_regular(root: Path, parts: Sequence[str]) -> int:
+    """Open ``root/parts...`` and make sure that it is a file; a folder or device is not."""
+    descriptor = _walk(root, parts)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise forbidden()
+    return descriptor
 
 
 def _walk(root: Path, parts: Sequence[str]) -> int:

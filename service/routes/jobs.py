@@ -64,6 +64,7 @@ async def create_job(
     Settings are form fields named as on the command line, or all together as JSON in `job`.
     """
     owner = principal.owner
+    parts.artifacts.require_space(2 * parts.settings.inline_limit)  # the upload, and its result
     held = nullcontext() if key is None else parts.store.hold(owner, key)
     with held:
         async with received_form(

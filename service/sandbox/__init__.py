@@ -1,7 +1,7 @@
 """The sandboxed child: one short-lived, capped process for everything that touches hostile bytes.
 
-``run_task`` starts it, ``sandbox_support`` tells what the kernel offers. Nothing here knows
-what a model or a data set is; the caller turns an outcome into an error of its own.
+``run_task`` starts it, ``sandbox_support`` tells what the kernel offers. Nothing here knows what a
+model or a data set is; the caller turns an outcome into an error of its own.
 """
 
 from service.sandbox.process import Outcome, SandboxLimits, SandboxResult, run_task

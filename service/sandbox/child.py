@@ -92,7 +92,7 @@ def _code_folders() -> list[Path]:
     own = Path(__file__).resolve().parents[2]
     folders = [own / "service", own / "graph_analysis", Path(sys.prefix), Path(sys.base_prefix)]
     folders += [Path(name) for name in (*_LIBRARY_FOLDERS, *_DEVICES)]
-    return folders + [Path(entry) for entry in sys.path if entry and Path(entry) != own]
+    return folders + [path for entry in sys.path if (path := Path(entry).resolve()) != own]
 
 
 def _answer(run: Any, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,10 @@ _BOOT = (
 _ROOT = Path(__file__).resolve().parents[2]
 _STDOUT_LIMIT = 64 * 1024
 _STDERR_SHOWN = 4 * 1024
-_MEMORY_MARKS = (b"bad_alloc", b"Arena alloc failed", b"MemoryError", b"Cannot allocate memory")
+_MEMORY_MARKS = (
+    b"bad_alloc", b"Arena alloc failed", b"MemoryError", b"Cannot allocate memory",
+    b"failed to map segment",
+)  # fmt: skip
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",

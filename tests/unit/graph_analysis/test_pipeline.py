@@ -135,3 +135,12 @@ def test_the_explanation_names_groups_and_reasons() -> None:
     assert all(group.id in text for group in analysis.space.groups)
     assert "graph inputs keep their shape" in text
     assert 0 < covered_share(analysis) <= 1
+
+
+def test_assumed_lengths_are_said() -> None:
+    model = HARD_CASES["residual_add"]()
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"free{axis}"
+    text = explain(analyze(load_model(model.SerializeToString())))
+    assert "bound to [1, 3, 64, 64]" in text
+    assert "bound to" not in explain(analysis_of("residual_add"))

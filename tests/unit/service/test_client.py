@@ -78,7 +78,7 @@ def test_a_job_from_upload_to_download(
     timer.start()
     kinds = [(event.seq, event.data["status"]) for event in client.jobs.stream_events(job.id)]
     timer.join()
-    assert kinds == [(1, "queued"), (2, "succeeded")]
+    assert kinds == [(1, "queued"), (2, "preparing"), (3, "succeeded")]
     assert client.jobs.wait(job.id, timeout=10).status == "succeeded"
     assert client.jobs.download(job.id, tmp_path / "small.onnx") == DIGEST
     assert (tmp_path / "small.onnx").read_bytes() == COMPRESSED
@@ -116,8 +116,8 @@ def test_events_after_the_end_of_a_stream_are_fetched(
     fence = api.begin(job.id)
     api.runs.record(job.id, fence, [("event", {"message": str(n)}) for n in range(250)])
     api.runs.finish(job.id, fence, Outcome(status=JobStatus.CANCELLED))
-    assert [event.seq for event in client.jobs._rest(job.id, 0)] == list(range(1, 253))
-    assert [event.seq for event in client.jobs.stream_events(job.id, after=250)] == [251, 252]
+    assert [event.seq for event in client.jobs._rest(job.id, 0)] == list(range(1, 254))
+    assert [event.seq for event in client.jobs.stream_events(job.id, after=250)] == [251, 252, 253]
 
 
 def test_a_busy_service_is_asked_again_with_the_same_key(model: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.durable_files import move_durably, sha256_of
+from service.durable_files import modified_at, move_durably, sha256_of, stamp_of
 
 
 def test_moving_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -36,3 +36,16 @@ def test_bytes_are_flushed_before_the_name_and_the_folder_after_it(
 def test_digest(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_stamps_change_with_the_file_and_end_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    before = stamp_of(path)
+    assert stamp_of(path) == before
+    path.write_bytes(b"abcd")
+    assert stamp_of(path) != before
+    assert modified_at(path) > 0
+    path.unlink()
+    assert stamp_of(path) is None
+    assert modified_at(path) == float("inf")

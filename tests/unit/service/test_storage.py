@@ -185,8 +185,11 @@ def test_trouble_of_the_object_store_is_translated(
         local.exists(KEY)
 
 
-def test_free_space_is_known(local: ArtifactStore) -> None:
-    assert local.free_bytes() > 0
+def test_space_is_checked(local: ArtifactStore) -> None:
+    local.require_space(1)
+    with pytest.raises(StorageError, match="too little disk space") as caught:
+        local.require_space(2**80)
+    assert caught.value.code == "insufficient-storage"
 
 
 def test_other_addresses_are_refused() -> None:

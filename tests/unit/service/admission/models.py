@@ -106,6 +106,13 @@ def looping(
     return model([loop], inputs=[value("x", (2, 4))], initializers=[integers_scalar("m", trips)])
 
 
+def scanning(nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
+    """Scan over the rows of ``x``; the body gets ``s`` and yields ``t``."""
+    body = helper.make_graph(list(nodes), "body", [value("s", (4,))], [value("t", (4,))])
+    scan = helper.make_node("Scan", ["x"], ["y"], name="scan", body=body, num_scan_inputs=1)
+    return model([scan], inputs=[value("x", (2, 4))])
+
+
 def integers_scalar(name: str, number: int) -> TensorProto:
     return numpy_helper.from_array(np.array(number, np.int64), name)
 

@@ -29,9 +29,10 @@ def test_the_list_is_paged_oldest_first(api: Api) -> None:
     assert [event["seq"] for event in first["data"]] == [1, 2, 3]
     assert (first["first_id"], first["last_id"], first["has_more"]) == ("1", "3", True)
     rest = api.client.get(f"{path}?limit=3&after=3").json()
-    assert [event["seq"] for event in rest["data"]] == [4, 5]
+    assert [event["seq"] for event in rest["data"]] == [4, 5, 6]
+    assert first["data"][1]["data"]["status"] == "preparing"
     assert rest["has_more"] is False
-    assert rest["data"][0]["data"] == {"message": "line 2"}
+    assert rest["data"][0]["data"] == {"message": "line 1"}
     assert api.client.get(f"{path}?after=99").json()["data"] == []
 
 
@@ -48,7 +49,7 @@ def test_the_stream_ends_with_the_job(api: Api) -> None:
     response = api.client.get(f"/v1/jobs/{job_id}/events", headers=STREAM)
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["cache-control"] == "no-cache"
-    assert sequence(response.text) == [1, 2, 3, 4, 5]
+    assert sequence(response.text) == [1, 2, 3, 4, 5, 6]
     assert "event: status" in response.text
     assert '"status":"cancelled"' in response.text
 
@@ -66,7 +67,7 @@ def test_events_come_while_they_happen(api: Api) -> None:
     timer.start()
     response = api.client.get(f"/v1/jobs/{job_id}/events", headers=STREAM)
     timer.join()
-    assert sequence(response.text) == [1, 2, 3, 4, 5]
+    assert sequence(response.text) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("last", [0, 2, 5, 99])
@@ -75,7 +76,7 @@ def test_a_broken_stream_continues_after_the_last_event(api: Api, last: int) -> 
     api.runs.finish(job_id, 1, _cancelled())
     headers = {**STREAM, "Last-Event-ID": str(last)}
     response = api.client.get(f"/v1/jobs/{job_id}/events", headers=headers)
-    assert sequence(response.text) == [seq for seq in range(1, 6) if seq > last]
+    assert sequence(response.text) == [seq for seq in range(1, 7) if seq > last]
     query = api.client.get(f"/v1/jobs/{job_id}/events?after={last}", headers=STREAM)
     assert query.text == response.text
 

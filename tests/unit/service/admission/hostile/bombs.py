@@ -42,7 +42,7 @@ add("model-too-complex", "nodes_20001", lambda: m.model(m.chain(*["Relu"] * 20_0
 add(
     "model-too-complex",
     "empty_nodes_a_megabyte",
-    lambda: b"\x08\x0a" + field(7, b"\x0a\x00" * 500_000),
+    lambda: b"\x08\x0a" + field(7, b"\x0a\x00" * 410_000),
 )
 add(
     "model-too-complex",

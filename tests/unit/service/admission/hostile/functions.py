@@ -84,6 +84,50 @@ def _nested(depth: int) -> Maker:
 
 
 add("model-too-deep", "if_nested_20", _nested(20))
+
+
+@case("model-functions")
+def _function_without_nodes() -> onnx.ModelProto:
+    made = m.calling(m.function("f0", []), callee="f0")
+    made.functions[0].ClearField("node")
+    return made
+
+
+@case("model-duplicate-name")
+def _function_input_twice() -> onnx.ModelProto:
+    made = m.calling(m.function("f0", []), callee="f0")
+    made.functions[0].input.append("a")
+    return made
+
+
+@case("model-subgraph")
+def _if_body_with_inputs() -> onnx.ModelProto:
+    body = m.if_body("t", relu("x", "a"), output="a")
+    body.input.append(m.value("q", (1,)))
+    return m.branching(body, m.if_body("e", relu("x", "b"), output="b"))
+
+
+@case("model-subgraph")
+def _if_body_with_two_outputs() -> onnx.ModelProto:
+    body = m.if_body("t", relu("x", "a"), output="a")
+    body.output.append(m.value("c", None))
+    return m.branching(body, m.if_body("e", relu("x", "b"), output="b"))
+
+
+@case("model-subgraph")
+def _scan_body_with_two_inputs() -> onnx.ModelProto:
+    made = m.scanning([relu("s", "t")])
+    made.graph.node[0].attribute[0].g.input.append(m.value("q", (4,)))
+    return made
+
+
+@case("model-subgraph")
+def _scan_body_with_two_outputs() -> onnx.ModelProto:
+    made = m.scanning([relu("s", "t")])
+    made.graph.node[0].attribute[0].g.output.append(m.value("s", (4,)))
+    return made
+
+
 add(
     "model-subgraph",
     "if_without_else",

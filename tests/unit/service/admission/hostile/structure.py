@@ -84,6 +84,11 @@ add(
     "name_turns_text_around",
     lambda: m.model([relu("x", "y", name="\u202egnp.exe")]),
 )
+add(
+    "model-bad-name",
+    "name_that_is_not_utf8",
+    lambda: m.classifier().SerializeToString().replace(b"relu", b"re\xffu"),
+)
 add("model-bad-name", "operator_with_nul", lambda: m.model(m.chain("Re\x00lu")))
 add(
     "model-too-complex",
