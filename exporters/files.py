@@ -1,17 +1,30 @@
-"""Writing model files: whole or not at all."""
+"""Writing the user's files: all of them whole, or none."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import onnx
 
 from graph_analysis.errors import InputError
 
+_Write = Callable[[IO[bytes]], object]
+
 
 def write_models(models: Mapping[Path, onnx.ModelProto]) -> None:
-    """Write every model to its path, or none of them.
+    """Write every model to its path, or none of them; see :func:`copy_files`.
+
+    Raises:
+        InputError: A path cannot be written to.
+    """
+    _write_all({path: _writer(model) for path, model in models.items()})
+
+
+def copy_files(sources: Mapping[Path, Path]) -> None:
+    """Copy files to their paths (target -> source), or none of them; missing folders are made.
 
     Each goes to a temporary file beside its target, is forced to the disk and then renamed; a
     failure leaves neither temporaries nor half a file behind. Names are moved only when all the
@@ -20,29 +33,58 @@ def write_models(models: Mapping[Path, onnx.ModelProto]) -> None:
     Raises:
         InputError: A path cannot be written to.
     """
+    made = [folder for folder in {path.parent for path in sources} if not folder.exists()]
+    try:
+        for folder in made:
+            folder.mkdir(parents=True)
+        _write_all({path: _copier(source) for path, source in sources.items()})
+    except BaseException as error:
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _not_writable(error, next(iter(sources))) from error
+        raise
+
+
+def _writer(model: onnx.ModelProto) -> _Write:
+    return lambda file: file.write(model.SerializeToString())
+
+
+def _copier(source: Path) -> _Write:
+    def copy(file: IO[bytes]) -> None:
+        with source.open("rb") as opened:
+            shutil.copyfileobj(opened, file)
+
+    return copy
+
+
+def _write_all(writers: Mapping[Path, _Write]) -> None:
     written: dict[Path, Path] = {}
     try:
-        for path, model in models.items():
-            written[path] = _write_beside(path, model)
+        for path, write in writers.items():
+            written[path] = _write_beside(path, write)
         for path, temporary in written.items():
             temporary.replace(path)
     except OSError as error:
-        failed = error.filename or next(iter(models))
-        message = f"cannot write {failed}: {error.strerror or error}"
-        raise InputError(message, code="output-not-writable") from error
+        raise _not_writable(error, next(iter(writers))) from error
     finally:
         for temporary in written.values():
             temporary.unlink(missing_ok=True)
 
 
-def _write_beside(path: Path, model: onnx.ModelProto) -> Path:
+def _not_writable(error: OSError, path: Path) -> InputError:
+    message = f"cannot write {error.filename or path}: {error.strerror or error}"
+    return InputError(message, code="output-not-writable")
+
+
+def _write_beside(path: Path, write: _Write) -> Path:
     if path.is_dir():
         raise IsADirectoryError(0, "is a directory", str(path))
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(model.SerializeToString())
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())

@@ -59,6 +59,8 @@ def build_report(
     seed: int,
     versions: Mapping[str, str] | None = None,
     history: Sequence[Mapping[str, Any]] = (),
+    training: Mapping[str, Any] | None = None,
+    evaluated_on: str | None = None,
 ) -> dict[str, Any]:
     """The report as JSON-compatible values.
 
@@ -72,6 +74,8 @@ def build_report(
         seed: That everything random followed from.
         versions: Further libraries (the trainer's); those used here are added.
         history: What training recorded, one JSON-compatible entry per step or epoch.
+        training: Its figures as a whole, JSON-compatible.
+        evaluated_on: The split that accuracies were measured on (test, val), if any.
 
     Raises:
         SolutionError: The solution belongs to another search space.
@@ -89,7 +93,9 @@ def build_report(
             for entry in space.frozen
         ],
         "proof": proof.to_dict(),
+        "evaluated_on": evaluated_on,
         "training": [dict(entry) for entry in history],
+        "training_summary": dict(training or {}),
         "configuration": dict(configuration),
         "seed": seed,
         "versions": library_versions() | dict(versions or {}),

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from math import gcd
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx import numpy_helper
 from graph_analysis.effects import Survivors, is_connected, survivors
 from graph_analysis.errors import InputError, TargetUnreachableError
 from graph_analysis.pipeline import Analysis
+from graph_analysis.search_space import Group
 from graph_analysis.solution import Solution
 
 Quantity = Literal["macs", "parameters", "bytes"]
@@ -26,7 +28,8 @@ class Selection:
     Args:
         analysis: The model's analysis.
         quantity: What the budget counts.
-        multiple: Kept units of a node group are a multiple of this where the group is larger.
+        multiple: Kept channels of a node group are a multiple of this where it has more of them; a
+            unit of several channels (a head, one of each convolution group) counts as so many.
         min_units: Units that every node group keeps at least.
         removed: Group id -> units to start from.
     """
@@ -45,6 +48,10 @@ class Selection:
         self._multiple = multiple or analysis.options.multiple
         self._min_units = max(1, min_units or analysis.options.min_units)
         self._removed = {key: set(units) for key, units in (removed or {}).items()}
+        self._step = {
+            group.id: self._multiple // gcd(self._multiple, _channels_per_unit(group))
+            for group in analysis.space.groups
+        }
         self._whole = self._cost({})
 
     @property
@@ -69,6 +76,8 @@ class Selection:
         if best > target_ratio:
             message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
             message += f"; at least {best:.3g} remains under these settings"
+            if self._multiple > 1:
+                message += f" (a multiple below {self._multiple} may reach further)"
             raise TargetUnreachableError(message, reachable_ratio=best, param="target")
         best_choice, best_cost = full, self._cost(full)
         skipped: set[tuple[str, int]] = set()
@@ -124,13 +133,13 @@ class Selection:
             if key in structures:
                 if self._may_erase(removed, key):
                     removed[key] = {0}
-            elif len(removed.get(key, ())) < by_id[key].units - self._floor(by_id[key].units):
+            elif len(removed.get(key, ())) < by_id[key].units - self._floor(by_id[key]):
                 removed.setdefault(key, set()).add(unit)
         return self._rounded(removed, order[:count])
 
-    def _floor(self, units: int) -> int:
-        floor = min(self._min_units, units)
-        return max(floor, self._multiple) if units > self._multiple else floor
+    def _floor(self, group: Group) -> int:
+        floor, step = min(self._min_units, group.units), self._step[group.id]
+        return max(floor, step) if group.units > step else floor
 
     def _rounded(
         self, removed: dict[str, set[int]], order: Sequence[tuple[str, int]]
@@ -143,7 +152,8 @@ class Selection:
             if key in self._analysis.structure_by_id or unit not in taken:
                 continue
             kept = group.units - len(taken)
-            if group.units > self._multiple and kept % self._multiple and kept < group.units:
+            step = self._step[key]
+            if group.units > step and kept % step and kept < group.units:
                 taken.discard(unit)
         return removed
 
@@ -218,6 +228,12 @@ class Selection:
             return self._analysis.remaining_macs(gone, remaining)
         in_bytes = self._quantity == "bytes"
         return self._analysis.remaining_elements(gone, remaining, in_bytes=in_bytes)
+
+
+def _channels_per_unit(group: Group) -> int:
+    """Largest number that divides how many positions a unit has on every axis it is cut from."""
+    lengths = [len(indices) for slices in group.cut for indices in slices.unit_indices if indices]
+    return max(1, gcd(*lengths))
 
 
 def solve(

@@ -120,7 +120,8 @@ class _Run(Generic[S]):
         self._put_back(Snapshot(step=found.step, tensors=found.tensors, values=found.values))
         self._first_step = found.step
         message = f"training goes on at step {found.step}"
-        self._hooks.event(TrainEvent(code="training-resumed", message=message))
+        data = {"step": found.step}
+        self._hooks.event(TrainEvent(code="training-resumed", message=message, data=data))
 
     def step(self) -> None:
         """Make one step, and whatever is due after it."""

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 from graph_analysis.errors import InputError
 from service.client import DEFAULT_URL, Client
 from service.commands.job_texts import describe_job, exit_code_of, job_rows
-from service.demo.following import follow
+from service.following import follow
 from service.schemas import Job
 
 Url = Annotated[str, typer.Option("--url", envvar="SECATEUR_URL", help="Address of the service.")]

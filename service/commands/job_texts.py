@@ -6,7 +6,7 @@ from service.schemas import Job
 
 _FAULT = 1
 _INPUT = 2
-_EXIT_CODES = {"target-unreachable": 3, "verification-failed": 4}
+_EXIT_CODES = {"target-unreachable": 3, "quality-gate-failed": 3, "verification-failed": 4}
 _INPUT_PREFIXES = ("model-", "dataset-", "invalid-", "input-", "validation-")
 
 

@@ -19,9 +19,9 @@ from graph_analysis.errors import SecateurError
 from service.client import Client
 from service.demo import MODEL_PATH
 from service.demo.digits import digits, write_digits
-from service.demo.following import follow
 from service.demo.local_service import LocalService, local_service
 from service.demo.outcome import TARGET_MACS_RATIO, Outcome, assess, table
+from service.following import follow
 
 OUTPUT = Path("demo-output")
 # Widths that are no multiple of 8 fall out of ONNX Runtime's blocked convolutions: fewer MACs, but
@@ -60,7 +60,9 @@ def compress(service: LocalService, folder: Path, console: Console) -> Mapping[s
     if sha256 != reported:
         message = f"the report is about a model {reported[:12]}, downloaded was {sha256[:12]}"
         raise JobDidNotSucceedError(message)
-    console.print(f"downloaded compressed.onnx, sha256 {sha256} as published", highlight=False)
+    console.print(
+        f"downloaded compressed.onnx, sha256 {sha256} as published", highlight=False, soft_wrap=True
+    )
     return report
 
 

@@ -18,13 +18,7 @@ from tests.acceptance.worker_host import wait
 from tests.unit.service.worker_parts import quick_settings, write_dataset
 
 MODEL = Path(__file__).parents[2] / "service" / "demo" / "digits_net.onnx"
-COMMAND = """
-import typer
-from service.commands import serve
-app = typer.Typer()
-serve.register(app)
-app()
-"""
+COMMAND = "import sys; from service.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +61,10 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, **changes: object) -> Iterator[Served]:
     """Start ``secateur serve`` on a free port; SIGTERM in the end, which must give exit code 0."""
     write_dataset(folder)
-    environment = {**os.environ, **quick_settings(folder).to_environment()}
+    environment = {**os.environ, **quick_settings(folder, **changes).to_environment()}
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "serve", "--port", "0"],
         env=environment,

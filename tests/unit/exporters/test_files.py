@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from exporters.files import write_models
+from exporters.files import copy_files, write_models
 from graph_analysis.errors import InputError
 from tests.unit.exporters.graphs import build, node
 
@@ -45,3 +45,25 @@ def test_a_failure_while_writing_leaves_the_old_file(
         write_models({target: model()})
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_copies_make_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("new")
+    copy_files({tmp_path / "made/a": tmp_path / "source", tmp_path / "b": tmp_path / "source"})
+    assert (tmp_path / "made/a").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "made", "source"]
+
+
+@pytest.mark.parametrize("bad", ["source/b", "folder"])
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "source").write_text("new")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot write"):
+        copy_files({tmp_path / "made/a": tmp_path / "source", tmp_path / bad: tmp_path / "source"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "source"]
+
+
+def test_a_lost_source_is_an_error_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot write"):
+        copy_files({tmp_path / "made/a": tmp_path / "gone"})
+    assert list(tmp_path.iterdir()) == []

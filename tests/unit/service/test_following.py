@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from service.demo.following import describe, follow
+from service.following import describe, follow
 from service.schemas import Event
 
 

@@ -1,0 +1,36 @@
+"""What stages report to, and the lines that several of them report."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Report = Callable[[Mapping[str, Any]], None]  # takes the lines of service.stage_lines
+ShouldStop = Callable[[], bool]
+
+
+def say(report: Report, code: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+    """Report something that belongs into the job's history."""
+    report({"kind": "event", "message": message, "data": {"code": code, **(data or {})}})
+
+
+class Phases:
+    """Progress of a stage that is a list of named phases, one line as each begins."""
+
+    def __init__(self, report: Report, stage: str, names: tuple[str, ...]) -> None:
+        self._report = report
+        self._stage = stage
+        self._names = names
+
+    def begin(self, name: str) -> None:
+        """Report that the phase ``name`` begins."""
+        step = self._names.index(name)
+        self._report(
+            {
+                "kind": "progress",
+                "stage": self._stage,
+                "phase": name,
+                "step": step + 1,
+                "total": len(self._names),
+                "fraction": step / len(self._names),
+                "metrics": {},
+            }
+        )

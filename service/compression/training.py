@@ -1,0 +1,135 @@
+"""Stage ``train``: search and training, from the original weights to zeroed groups."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from optimizer.bridge.binding import bind
+from optimizer.bridge.module import import_model
+from optimizer.checkpoint import Checkpoint
+from optimizer.config import TrainConfig
+from optimizer.trainer import ArrayData, Arrays, Hooks, Progress, Stopped, TrainEvent, TrainResult
+from optimizer.trainer import train as run_training
+from service.compression.reporting import Report, ShouldStop, say
+from service.compression.run_directory import RunDirectory
+from service.compression.subject import Subject, open_subject
+from service.compression.weights_file import write_weights
+from service.datasets import Split
+from service.faults import fault
+from service.recipe import Recipe
+from service.settings import Settings
+
+
+def train_stage(
+    run: RunDirectory, recipe: Recipe, *, report: Report, should_stop: ShouldStop
+) -> None:
+    """Train to the budget; leave ``weights.safetensors``, ``solution.json``, ``training.json``.
+
+    Returns early, without these files, when it was told to stop; a checkpoint has been written.
+    """
+    subject = open_subject(run, recipe)
+    classes = json.loads(run.baseline.read_text())["classes"]
+    imported = import_model(subject.model)
+    binding = bind(subject.analysis, imported)
+    batch_size = recipe.batch_size if imported.batch_is_free else subject.fixed_batch
+    splits = subject.dataset.splits
+    try:
+        result = run_training(
+            imported,
+            data=ArrayData(
+                train=_arrays(subject, splits["train"], classes),
+                validation=_arrays(subject, splits["val"], classes) if "val" in splits else None,
+            ),
+            binding=binding,
+            config=_config(recipe, batch_size or recipe.batch_size),
+            hooks=_hooks(report, should_stop),
+            checkpoints=run.checkpoints,
+        )
+    except Stopped:
+        return
+    imported.module.cpu()
+    write_weights(run.weights, imported.weights())
+    run.solution.write_text(result.solution.to_json())
+    run.training.write_text(json.dumps(_figures(result)))
+    units = sum(len(units) for units in result.solution.removed.values())
+    message = f"trained {result.steps:,} steps on {result.device}; {units} units go"
+    say(report, "trained", message, {"steps": result.steps, "units": units})
+
+
+def _config(recipe: Recipe, batch_size: int) -> TrainConfig:
+    quantity, ratio = recipe.target
+    return TrainConfig(
+        target_ratio=ratio,
+        quantity=quantity,
+        epochs=recipe.epochs,
+        batch_size=batch_size,
+        optimizer=recipe.optimizer,
+        lr=recipe.lr,
+        loss=recipe.loss,
+        seed=recipe.seed,
+        time_budget=recipe.time_budget,
+        device=recipe.device,
+        checkpoint_seconds=Settings.from_environment(os.environ).checkpoint_interval,
+    )
+
+
+def _arrays(subject: Subject, split: Split, classes: int | None) -> Arrays:
+    labels = None
+    if split.labels is not None and classes is not None:
+        labels = split.labels.astype(np.int64)
+    return Arrays(inputs=subject.inputs(split), labels=labels)
+
+
+def _hooks(report: Report, should_stop: ShouldStop) -> Hooks:
+    def on_progress(progress: Progress) -> None:
+        report(_progress_line(progress))
+
+    def on_event(event: TrainEvent) -> None:
+        if event.code == "training-resumed":
+            report({"kind": "resumed", "step": event.data["step"]})
+        say(report, event.code, event.message, event.data)
+
+    def on_checkpoint(saved: Checkpoint) -> None:
+        line = {"step": saved.step, "path": saved.path.name, "sha256": saved.sha256}
+        report({"kind": "checkpoint", **line})
+
+    return Hooks(
+        progress=on_progress,
+        event=on_event,
+        checkpoint=on_checkpoint,
+        should_stop=should_stop,
+        fault=fault,
+    )
+
+
+def _progress_line(progress: Progress) -> dict[str, Any]:
+    metrics = {
+        "loss": progress.loss,
+        "accuracy": progress.accuracy,
+        "macs_ratio": progress.macs_ratio,
+    }
+    return {
+        "kind": "progress",
+        "stage": "train",
+        "phase": progress.phase,
+        "step": progress.step,
+        "total": progress.total,
+        "fraction": min(1.0, progress.step / max(1, progress.total)),
+        "metrics": {name: value for name, value in metrics.items() if value is not None},
+    }
+
+
+def _figures(result: TrainResult[Any]) -> Mapping[str, Any]:
+    return {
+        "history": [dict(entry) for entry in result.history],
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "best_accuracy": result.best_accuracy,
+        "best_loss": result.best_loss,
+        "original_accuracy": result.original_accuracy,
+        "restarts": result.restarts,
+        "device": result.device,
+    }

@@ -1,0 +1,155 @@
+"""Stage ``verify``: the written file is proved, measured and reported."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from exporters.figures import Proof
+from exporters.masked import mask
+from exporters.measure import Latency, accuracy, file_bytes, latencies
+from exporters.proof import prove
+from exporters.report import ModelFigures, build_report, file_sha256
+from graph_analysis.solution import Solution
+from service.compression.errors import QualityGateError
+from service.compression.machine import num_cpus
+from service.compression.reporting import Phases, Report, say
+from service.compression.run_directory import RunDirectory
+from service.compression.subject import Subject, open_subject
+from service.compression.weights_file import read_weights
+from service.recipe import Recipe
+
+_PHASES = ("proof", "accuracy", "latency", "report")
+_PROOF_SAMPLES = 16
+_BATCHES = (1, 32)
+_TRIAL_ROUNDS, _MOST_ROUNDS, _LEAST_ROUNDS = 3, 100, 7
+_LATENCY_SECONDS = 15.0  # per batch size, for both models together
+
+
+def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
+    """Prove and measure ``compressed.onnx`` as it lies on the disk; leave proof and report.
+
+    Raises:
+        ProofFailedError: It is not equal to the masked model.
+        QualityGateError: It is less accurate than ``recipe.max_accuracy_drop`` allows.
+    """
+    phases = Phases(report, "verify", _PHASES)
+    phases.begin("proof")
+    subject = open_subject(run, recipe)
+    solution = Solution.from_json(run.solution.read_text())
+    cut = onnx.load(run.compressed)
+    proof = _prove(subject, solution, cut, read_weights(run.weights))
+    run.proof.write_text(json.dumps(proof.to_dict()))
+    say(report, "proved", f"proof passed, largest difference {proof.max_difference:.2g}")
+    phases.begin("accuracy")
+    baseline = json.loads(run.baseline.read_text())
+    accuracy_after = _accuracy(subject, cut, baseline)
+    _check_quality(recipe, baseline["accuracy"], accuracy_after)
+    phases.begin("latency")
+    times = _latencies(subject, cut)
+    phases.begin("report")
+    before, after = _figures(run, subject, solution)
+    before = replace(before, accuracy=baseline["accuracy"], latency=times["before"])
+    after = replace(after, accuracy=accuracy_after, latency=times["after"])
+    training = json.loads(run.training.read_text())
+    document = build_report(
+        space=subject.analysis.space,
+        solution=solution,
+        before=before,
+        after=after,
+        proof=proof,
+        configuration=_configuration(recipe, subject),
+        seed=recipe.seed,
+        versions={"torch": torch.__version__},
+        history=training.pop("history"),
+        evaluated_on=baseline["evaluated_on"],
+        training=training,
+    )
+    run.report.write_text(json.dumps(document))
+
+
+def _prove(
+    subject: Subject, solution: Solution, cut: onnx.ModelProto, weights: Mapping[str, np.ndarray]
+) -> Proof:
+    splits = subject.dataset.splits
+    real = splits.get("test") or splits.get("val") or splits["train"]
+    return prove(
+        mask(subject.analysis, solution, weights),
+        cut,
+        original=subject.model,
+        samples=[subject.samples(real, _PROOF_SAMPLES)],
+        seed=subject.recipe.seed,
+        shapes=subject.shapes,
+        keep=subject.analysis.effects(solution).keep,
+    )
+
+
+def _accuracy(subject: Subject, cut: onnx.ModelProto, baseline: Mapping[str, Any]) -> float | None:
+    """Gate G5: counted anew on the file that is handed out."""
+    if baseline["accuracy"] is None or subject.evaluated is None:
+        return None
+    _, split = subject.evaluated
+    assert split.labels is not None
+    labels = split.labels.astype(np.int64)
+    return accuracy(cut, subject.inputs(split), labels, threads=num_cpus())
+
+
+def _check_quality(recipe: Recipe, before: float | None, after: float | None) -> None:
+    allowed = recipe.max_accuracy_drop
+    if allowed is None or before is None or after is None or before - after <= allowed:
+        return
+    message = (
+        f"accuracy fell from {before:.4f} to {after:.4f}, by {before - after:.4f}; "
+        f"max_accuracy_drop allows {allowed:g}; leave more (a larger target) or train longer"
+    )
+    raise QualityGateError(message, param="max_accuracy_drop")
+
+
+def _latencies(subject: Subject, cut: onnx.ModelProto) -> dict[str, list[Latency]]:
+    """Both models in turns, one sample at a time and in batches.
+
+    Fewer rounds where one takes long, and no batches where even the fewest would take too long.
+    """
+    models = {"before": subject.model, "after": cut}
+    found: dict[str, list[Latency]] = {name: [] for name in models}
+    seconds = 0.0  # of a round with one sample
+    for batch in _BATCHES if subject.fixed_batch is None else (subject.fixed_batch,):
+        if seconds * batch * _LEAST_ROUNDS > _LATENCY_SECONDS:
+            break
+        trial = latencies(
+            models, batch=batch, rounds=_TRIAL_ROUNDS, warm_up=1, shapes=subject.shapes
+        )
+        per_round = max(sum(time.p50_ms for time in trial.values()) / 1e3, 1e-6)
+        seconds = seconds or per_round
+        rounds = min(_MOST_ROUNDS, max(_LEAST_ROUNDS, int(_LATENCY_SECONDS / per_round)))
+        measured = latencies(models, batch=batch, rounds=rounds, shapes=subject.shapes)
+        for name, latency in measured.items():
+            found[name].append(latency)
+    return found
+
+
+def _figures(
+    run: RunDirectory, subject: Subject, solution: Solution
+) -> tuple[ModelFigures, ModelFigures]:
+    analysis = subject.analysis
+    before, after = (
+        ModelFigures(
+            parameters=analysis.parameters(chosen),
+            macs=analysis.macs(chosen),
+            bytes=file_bytes(path),
+            sha256=file_sha256(path),
+        )
+        for chosen, path in ((subject.nothing, run.model), (solution, run.compressed))
+    )
+    return before, after
+
+
+def _configuration(recipe: Recipe, subject: Subject) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(recipe)
+    lists: Sequence[str] = ("kinds", "protect")
+    values.update({name: list(values[name]) for name in lists})
+    return {**values, "dataset_sha256": subject.dataset.sha256}

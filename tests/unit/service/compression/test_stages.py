@@ -1,0 +1,158 @@
+"""All stages on a real network: what comes out, and that stopping changes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from graph_analysis.loading import load_model
+from graph_analysis.pipeline import analyze
+from graph_analysis.solution import Solution
+from service.compression import RunDirectory, run_stage
+from service.storage import sha256_of
+from tests.unit.service.compression.runs import Lines, digits_run, make_run, only, recipe, run_all
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, Lines]:
+    run = digits_run(tmp_path_factory.mktemp("run") / "run")
+    return run, run_all(run, recipe())
+
+
+def report_of(run: RunDirectory) -> dict[str, Any]:
+    return dict(json.loads(run.report.read_text()))
+
+
+def test_the_model_is_smaller_and_runs_at_any_batch_size(
+    finished: tuple[RunDirectory, Lines],
+) -> None:
+    run, _ = finished
+    whole, small = (analyze(load_model(path)) for path in (run.model, run.compressed))
+    macs = [found.macs(Solution.of(found.space, {})) for found in (whole, small)]
+    assert macs[1] <= 0.25 * macs[0]
+    session = onnxruntime.InferenceSession(run.compressed)
+    (scores,) = session.run(None, {"image": np.zeros((5, 1, 8, 8), np.float32)})
+    assert scores.shape == (5, 10)
+    before, after = (onnx.load(path) for path in (run.model, run.compressed))
+    assert before.opset_import == after.opset_import
+    assert before.graph.input == after.graph.input
+    assert before.graph.output == after.graph.output
+
+
+def test_the_report_is_about_the_files(finished: tuple[RunDirectory, Lines]) -> None:
+    run, _ = finished
+    report = report_of(run)
+    assert report["model"]["before"]["sha256"] == sha256_of(run.model)
+    assert report["model"]["after"]["sha256"] == sha256_of(run.compressed)
+    assert report["model"]["after"]["bytes"] == run.compressed.stat().st_size
+    assert report["removed"]["channel"] > 0
+    assert report["evaluated_on"] == "test"
+    assert report["model"]["before"]["accuracy"] > 0.9
+    assert report["proof"]["passed"]
+    assert report["proof"]["real_samples"] == 16
+    assert report["proof"] == json.loads(run.proof.read_text())
+    assert [entry["batch"] for entry in report["model"]["after"]["latency"]] == [1, 32]
+    assert report["configuration"]["multiple"] == 8
+    assert report["training_summary"]["steps"] == 40
+    assert report["training"][-1]["step"] == 40
+
+
+def test_kept_widths_are_multiples_of_eight(finished: tuple[RunDirectory, Lines]) -> None:
+    run, _ = finished
+    widths = [group["after"] for group in report_of(run)["groups"] if group["kind"] == "channel"]
+    assert [width for width in widths if width > 8 and width % 8] == []
+
+
+def test_the_space_names_what_the_solution_removes(
+    finished: tuple[RunDirectory, Lines],
+) -> None:
+    run, _ = finished
+    space = json.loads(run.space.read_text())
+    removed = json.loads(run.solution.read_text())["removed"]
+    assert set(removed) <= {group["id"] for group in space["groups"]}
+
+
+def test_progress_goes_up_in_every_stage(finished: tuple[RunDirectory, Lines]) -> None:
+    _, lines = finished
+    progress = lines.of("progress")
+    assert [line["stage"] for line in progress if line["step"] == 1] == [
+        "prepare",
+        "train",
+        "export",
+        "verify",
+    ]
+    assert all(0 <= line["fraction"] <= 1 for line in progress)
+    trained = [line for line in progress if line["stage"] == "train"]
+    assert [line["step"] for line in trained] == list(range(1, 41))
+    assert {line["phase"] for line in trained} >= {"warm-up", "search", "converged"}
+    assert trained[-1]["metrics"]["macs_ratio"] <= 0.25
+    assert {"search-space", "trained", "proved"} <= set(lines.codes)
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
+    finished: tuple[RunDirectory, Lines], tmp_path: Path
+) -> None:
+    reference, _ = finished
+    run = digits_run(tmp_path / "run")
+    only("prepare", run, recipe())
+    first = Lines()
+    run_stage(
+        "train",
+        run,
+        recipe(),
+        report=first,
+        should_stop=lambda: len(first.of("progress")) >= 17,
+    )
+    assert len(first.of("progress")) == 17
+    assert not run.weights.exists()
+    assert first.of("checkpoint")[-1]["step"] == 17
+    second = only("train", run, recipe())
+    assert second.of("resumed")[0]["step"] == 17
+    assert second.of("progress")[0]["step"] == 18
+    for stage in ("export", "verify"):
+        only(stage, run, recipe())
+    assert sha256_of(run.compressed) == sha256_of(reference.compressed)
+    ours, theirs = report_of(run), report_of(reference)
+    for report in (ours, theirs):
+        report["ratios"].pop("latency")
+        for figures in report["model"].values():
+            figures.pop("latency")
+    assert ours == theirs
+
+
+def test_another_seed_gives_another_model(
+    finished: tuple[RunDirectory, Lines], tmp_path: Path
+) -> None:
+    run = digits_run(tmp_path / "run")
+    run_all(run, recipe(seed=1), until="export")
+    assert sha256_of(run.compressed) != sha256_of(finished[0].compressed)
+
+
+def test_unlabelled_data_is_enough(tmp_path: Path) -> None:
+    run = digits_run(tmp_path / "run", y_train=None, y_val=None, y_test=None)
+    run_all(run, recipe(epochs=2))
+    report = report_of(run)
+    assert report["model"]["after"]["accuracy"] is None
+    assert report["evaluated_on"] is None
+    assert report["ratios"]["macs"] <= 0.25
+
+
+def test_a_fixed_batch_size_is_trained_at(tmp_path: Path) -> None:
+    model = onnx.load(digits_run(tmp_path / "free").model)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 16
+    with np.load(tmp_path / "free" / "dataset.npz") as arrays:
+        run = make_run(tmp_path / "fixed", model, dict(arrays))
+    lines = run_all(run, recipe(epochs=1))
+    assert "batch-size-fixed" in lines.codes
+    latency = report_of(run)["model"]["after"]["latency"]
+    assert [entry["batch"] for entry in latency] == [16]
+
+
+def test_there_are_four_stages(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no stage is called 'polish'"):
+        only("polish", RunDirectory(tmp_path), recipe())
