@@ -54,6 +54,39 @@ def remove_dead(draft: Draft) -> None:
     _drop_initializers(draft)
 
 
+def share_equal(draft: Draft, copies: Mapping[str, str]) -> None:
+    """Let copies that still equal what they were copied from share its tensor again.
+
+    Except those that were cut to a single element: loading the file would not part them again, and
+    what was independent would be tied.
+
+    Args:
+        draft: Cut already.
+        copies: Copy -> original, as ``LoadedModel.copies`` has them.
+    """
+    shared = {
+        copy: original
+        for copy, original in copies.items()
+        if copy in draft.initializers
+        and original in draft.initializers
+        and any(length > 1 for length in draft.initializers[copy].dims)
+        and _is_same(draft.initializers[copy], draft.initializers[original])
+    }
+    for node in draft.nodes:
+        for slot, name in enumerate(node.input):
+            if name in shared:
+                node.input[slot] = shared[name]
+    for name in shared:
+        del draft.initializers[name]
+
+
+def _is_same(one: onnx.TensorProto, other: onnx.TensorProto) -> bool:
+    if one.data_type != other.data_type or list(one.dims) != list(other.dims):
+        return False
+    arrays = onnx.numpy_helper.to_array(one), onnx.numpy_helper.to_array(other)
+    return arrays[0].tobytes() == arrays[1].tobytes()
+
+
 def _idle_before(draft: Draft, outputs: Iterable[str]) -> set[str]:
     origin = list(draft.origin.values())
     return set(draft.origin) - {node.name for node in live_nodes(origin, outputs)}

@@ -37,7 +37,8 @@ def shrink(
     """The model without what ``solution`` removes. Neither argument is changed.
 
     Opset, IR version, metadata, doc strings, names and dynamic axes are those of the file; a
-    solution that removes nothing gives back the working copy unchanged, but for ``weights``.
+    solution that removes nothing gives back the working copy unchanged, but for ``weights``;
+    un-shared copies that are still equal share one tensor again.
 
     Args:
         analysis: Of the model that the solution was found for.
@@ -63,6 +64,7 @@ def shrink(
     cleanup.remove_dead(draft)
     _slice(draft)
     cleanup.update_annotations(draft, analysis.loaded.generated_names)
+    cleanup.share_equal(draft, analysis.loaded.copies)
     result = _assemble(draft)
     _check(source, result, draft)
     return result

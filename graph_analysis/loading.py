@@ -7,7 +7,8 @@ node names. Kept as in the file: opset, IR version, metadata, its inputs and out
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,13 @@ class LoadedModel:
         model: The normalised working copy.
         sha256: Digest of the bytes as they came in.
         generated_names: Node names that the file did not have.
+        copies: Un-shared initializer -> the one of the file that it is a copy of.
     """
 
     model: onnx.ModelProto
     sha256: str
     generated_names: frozenset[str]
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:
@@ -57,8 +60,8 @@ def load_model(source: Path | bytes) -> LoadedModel:
         model = inliner.inline_local_functions(model, convert_version=True)
     generated = _name_nodes(model.graph)
     _resolve_constants(model.graph)
-    _unshare(model.graph)
-    return LoadedModel(model=model, sha256=digest, generated_names=generated)
+    copies = _unshare(model.graph)
+    return LoadedModel(model=model, sha256=digest, generated_names=generated, copies=copies)
 
 
 def _read(path: Path) -> bytes:
@@ -164,14 +167,16 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return None
 
 
-def _unshare(graph: onnx.GraphProto) -> None:
-    """Give every vector in a normalisation, bias or scale slot its own tensor.
+def _unshare(graph: onnx.GraphProto) -> dict[str, str]:
+    """Give every vector in a normalisation, bias or scale slot its own tensor; copy -> original.
 
     Exporters merge weights that are equal at export time; vectors in these slots are never tied on
     purpose, matrices and tables may be (a tied embedding) and keep their one tensor.
     """
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     used: Counter[str] = Counter()
+    copies: dict[str, str] = {}
+    taken = _tensor_names(graph)
     for node in graph.node:
         for slot, name in enumerate(node.input):
             tensor = tensors.get(name)
@@ -182,9 +187,31 @@ def _unshare(graph: onnx.GraphProto) -> None:
                 continue
             copy = onnx.TensorProto()
             copy.CopyFrom(tensor)
-            copy.name = f"{name}__{used[name]}"
+            copy.name = _free_name(f"{name}__{used[name]}", taken)
             graph.initializer.append(copy)
             node.input[slot] = copy.name
+            copies[copy.name] = name
+    return copies
+
+
+def _tensor_names(graph: onnx.GraphProto) -> set[str]:
+    """Names that a new tensor must not have, those inside bodies included."""
+    values = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
+    names = {value.name for value in values}
+    for node in graph.node:
+        names.update(node.input, node.output)
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                names |= _tensor_names(body) if body.node else set()
+    return names
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    name, number = wanted, 2
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    taken.add(name)
+    return name
 
 
 def _is_unshared_slot(node: onnx.NodeProto, slot: int, tensor: onnx.TensorProto) -> bool:

@@ -109,7 +109,7 @@ class Analysis:
         )
 
     def parameters(self, solution: Solution) -> int:
-        """Float weight elements of what remains."""
+        """Float weight elements of what remains, un-shared copies counted one by one."""
         gone, remaining = self.gone(solution), self.survivors(solution)
         return self.remaining_elements(gone, remaining, in_bytes=False)
 
@@ -207,7 +207,11 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
         producer=" ".join(
             part for part in (loaded.model.producer_name, loaded.model.producer_version) if part
         ),
-        parameters=sum(costs.elements[name].count(none) for name in costs.parameters),
+        parameters=sum(
+            costs.elements[name].count(none)
+            for name in costs.parameters
+            if name not in loaded.copies
+        ),
         macs=sum(product.count(none) for product in costs.macs.values()),
     )
     analysis = Analysis(

@@ -75,7 +75,6 @@ def compare(
         msg = "the same file is named twice"
         raise InputError(msg, param="models")
     first = next(iter(analyses.values()))
-    nothing = {name: Solution.of(a.space, {}) for name, a in analyses.items()}
     try:
         times = latencies(
             {name: analysis.loaded.model for name, analysis in analyses.items()},
@@ -83,7 +82,7 @@ def compare(
             threads=threads,
             rounds=rounds,
             warm_up=warm_up,
-            shapes=first.effects(next(iter(nothing.values()))).shapes,
+            shapes=first.effects(Solution.of(first.space, {})).shapes,
         )
     except Exception as error:
         message = f"ONNX Runtime does not run these models: {' '.join(str(error).split())}"
@@ -91,8 +90,8 @@ def compare(
     return [
         {
             "file": str(path),
-            "parameters": analyses[str(path)].parameters(nothing[str(path)]),
-            "macs": analyses[str(path)].macs(nothing[str(path)]),
+            "parameters": analyses[str(path)].space.model.parameters,
+            "macs": analyses[str(path)].space.model.macs,
             "bytes": file_bytes(path),
             "p50_ms": times[str(path)].p50_ms,
             "p95_ms": times[str(path)].p95_ms,

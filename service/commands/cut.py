@@ -44,9 +44,13 @@ Seed = Annotated[int, typer.Option("--seed", help="Of the proof's random inputs.
 
 @dataclass(frozen=True, kw_only=True)
 class CutResult:
-    """What a cut came to: both models, and the proof that they agree."""
+    """What a cut came to: both models, and the proof that they agree.
+
+    ``input_bytes`` is the size of the file that came in.
+    """
 
     analysis: "Analysis"
+    input_bytes: int
     solution: "Solution"
     cut: "onnx.ModelProto"
     masked: "onnx.ModelProto"
@@ -56,19 +60,25 @@ class CutResult:
         """The result in numbers, JSON-compatible."""
         from exporters.measure import file_bytes
         from exporters.report import removed_by_kind
+        from graph_analysis.loading import load_model
+        from graph_analysis.pipeline import analyze
 
-        analysis, nothing = self.analysis, type(self.solution).of(self.analysis.space, {})
+        analysis = self.analysis
+        again = load_model(self.cut.SerializeToString())
+        counted = {
+            "before": analysis.space.model,
+            "after": analyze(again, options=analysis.options).space.model,
+        }
+        sizes = {"before": self.input_bytes, "after": file_bytes(self.cut)}
         return {
             "removed": dict(removed_by_kind(analysis.space, self.solution)),
-            "before": {
-                "parameters": analysis.parameters(nothing),
-                "macs": analysis.macs(nothing),
-                "bytes": file_bytes(analysis.loaded.model),
-            },
-            "after": {
-                "parameters": analysis.parameters(self.solution),
-                "macs": analysis.macs(self.solution),
-                "bytes": file_bytes(self.cut),
+            **{
+                name: {
+                    "parameters": summary.parameters,
+                    "macs": summary.macs,
+                    "bytes": sizes[name],
+                }
+                for name, summary in counted.items()
             },
             "proof": self.proof.to_dict(),
         }
@@ -143,7 +153,12 @@ def cut_and_prove(
         keep=analysis.effects(solution).keep,
     )
     return CutResult(
-        analysis=analysis, solution=solution, cut=result, masked=reference, proof=proof
+        analysis=analysis,
+        input_bytes=model.stat().st_size,
+        solution=solution,
+        cut=result,
+        masked=reference,
+        proof=proof,
     )
 
 

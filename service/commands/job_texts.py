@@ -1,6 +1,7 @@
 """Jobs as text for people, and as exit codes for scripts."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeGuard
 
 from service.schemas import Job
 
@@ -55,6 +56,17 @@ def _progress(job: Job) -> str:
 
 
 def _figures(job: Job) -> str:
-    figures = (job.result or {}).items()
-    numbers = [(name, value) for name, value in figures if isinstance(value, int | float)]
-    return ", ".join(f"{name} {value:g}" for name, value in numbers)
+    """What is left of each quantity, and what was removed."""
+    result = job.result or {}
+    ratios, removed = result.get("ratios"), result.get("removed")
+    parts = []
+    if isinstance(ratios, dict):
+        parts += [f"{name} {value:.1%}" for name, value in ratios.items() if _is_number(value)]
+    if isinstance(removed, dict):
+        counts = [f"{count} {kind}" for kind, count in removed.items() if count]
+        parts.append(f"removed {' + '.join(counts) or 'nothing'}")
+    return ", ".join(parts)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -56,6 +56,7 @@ def solve(
     """Choose what to remove from MODEL until the target remains; no data, no training."""
     from graph_analysis.loading import load_model
     from graph_analysis.pipeline import analyze
+    from graph_analysis.solution import Solution
     from graph_analysis.solving import Quantity
     from graph_analysis.solving import solve as run
 
@@ -77,10 +78,10 @@ def solve(
         analysis, target_ratio=ratio, quantity=quantity, saliency=saliency.value, seed=seed
     )
     output.write_text(solution.to_json(indent=1) + "\n")
-    summary = analysis.space.model
+    nothing = Solution.of(analysis.space, {})
     remains = {
-        "macs": analysis.macs(solution) / max(1, summary.macs),
-        "parameters": analysis.parameters(solution) / max(1, summary.parameters),
+        "macs": analysis.macs(solution) / max(1, analysis.macs(nothing)),
+        "parameters": analysis.parameters(solution) / max(1, analysis.parameters(nothing)),
     }
     units = sum(len(units) for units in solution.removed.values())
     if as_json:

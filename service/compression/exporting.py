@@ -37,3 +37,4 @@ def export(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     )
     phases.begin("cutting")
     write_models({run.compressed: shrink(subject.analysis, solution, weights)})
+    phases.end()

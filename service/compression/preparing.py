@@ -50,6 +50,7 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     _describe_space(subject, report)
     phases.begin("baseline")
     run.baseline.write_text(json.dumps(_baseline(subject, classes)))
+    phases.end()
 
 
 def _some(subject: Subject) -> Feeds:

@@ -23,14 +23,21 @@ class Phases:
     def begin(self, name: str) -> None:
         """Report that the phase ``name`` begins."""
         step = self._names.index(name)
+        self._show(name, step + 1, step / len(self._names))
+
+    def end(self) -> None:
+        """Report that the last phase is done."""
+        self._show(self._names[-1], len(self._names), 1.0)
+
+    def _show(self, name: str, step: int, fraction: float) -> None:
         self._report(
             {
                 "kind": "progress",
                 "stage": self._stage,
                 "phase": name,
-                "step": step + 1,
+                "step": step,
                 "total": len(self._names),
-                "fraction": step / len(self._names),
+                "fraction": fraction,
                 "metrics": {},
             }
         )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from exporters.masked import mask
 from exporters.measure import Latency, accuracy, file_bytes, latencies
 from exporters.proof import prove
 from exporters.report import ModelFigures, build_report, file_sha256
+from graph_analysis.loading import load_model
+from graph_analysis.pipeline import analyze
+from graph_analysis.search_space import ModelSummary
 from graph_analysis.solution import Solution
 from service.compression.errors import QualityGateError
 from service.compression.machine import num_cpus
@@ -52,12 +56,19 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     phases.begin("latency")
     times = _latencies(subject, cut)
     phases.begin("report")
-    before, after = _figures(run, subject, solution)
-    before = replace(before, accuracy=baseline["accuracy"], latency=times["before"])
-    after = replace(after, accuracy=accuracy_after, latency=times["after"])
+    analysis = subject.analysis
+    counted = analyze(load_model(run.compressed), options=analysis.options).space.model
+    before = replace(
+        _figures(analysis.space.model, run.model),
+        accuracy=baseline["accuracy"],
+        latency=times["before"],
+    )
+    after = replace(
+        _figures(counted, run.compressed), accuracy=accuracy_after, latency=times["after"]
+    )
     training = json.loads(run.training.read_text())
     document = build_report(
-        space=subject.analysis.space,
+        space=analysis.space,
         solution=solution,
         before=before,
         after=after,
@@ -70,6 +81,7 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
         training=training,
     )
     run.report.write_text(json.dumps(document))
+    phases.end()
 
 
 def _prove(
@@ -132,20 +144,14 @@ def _latencies(subject: Subject, cut: onnx.ModelProto) -> dict[str, list[Latency
     return found
 
 
-def _figures(
-    run: RunDirectory, subject: Subject, solution: Solution
-) -> tuple[ModelFigures, ModelFigures]:
-    analysis = subject.analysis
-    before, after = (
-        ModelFigures(
-            parameters=analysis.parameters(chosen),
-            macs=analysis.macs(chosen),
-            bytes=file_bytes(path),
-            sha256=file_sha256(path),
-        )
-        for chosen, path in ((subject.nothing, run.model), (solution, run.compressed))
+def _figures(counted: ModelSummary, path: Path) -> ModelFigures:
+    """What can be counted of a file."""
+    return ModelFigures(
+        parameters=counted.parameters,
+        macs=counted.macs,
+        bytes=file_bytes(path),
+        sha256=file_sha256(path),
     )
-    return before, after
 
 
 def _configuration(recipe: Recipe, subject: Subject) -> dict[str, Any]:

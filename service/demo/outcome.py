@@ -16,7 +16,6 @@ from rich.table import Table
 from exporters.measure import accuracy, latencies
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import analyze
-from graph_analysis.solution import Solution
 
 TARGET_MACS_RATIO = 0.40
 MAX_ACCURACY_DROP = 0.01
@@ -128,9 +127,8 @@ def assess(
 
 
 def _counted(path: Path) -> dict[str, int]:
-    analysis = analyze(load_model(path))
-    nothing = Solution.of(analysis.space, {})
-    return {"macs": analysis.macs(nothing), "parameters": analysis.parameters(nothing)}
+    counted = analyze(load_model(path)).space.model
+    return {"macs": counted.macs, "parameters": counted.parameters}
 
 
 def table(outcome: Outcome) -> Table:

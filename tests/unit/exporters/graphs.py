@@ -36,6 +36,7 @@ class FakeLoaded:
     model: onnx.ModelProto
     generated_names: frozenset[str] = frozenset()
     sha256: str = "0" * 64
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

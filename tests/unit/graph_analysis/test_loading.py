@@ -72,3 +72,16 @@ def test_merged_vectors_are_given_their_own_tensors_and_matrices_stay_tied() -> 
     loaded = load_model(small(nodes, weights))
     inputs = [node.input[1] for node in loaded.model.graph.node]
     assert inputs == ["m", "b", "m", "b__2"]
+    assert loaded.copies == {"b__2": "b"}
+
+
+def test_a_copy_never_takes_a_name_that_is_there() -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "b"], ["c"]),
+        helper.make_node("Add", ["c", "b"], ["d"]),
+        helper.make_node("Add", ["d", "b__2"], ["y"]),
+    ]
+    weights = {"b": np.zeros(4, np.float32), "b__2": np.ones(4, np.float32)}
+    loaded = load_model(small(nodes, weights))
+    assert [node.input[1] for node in loaded.model.graph.node] == ["b", "b__2_2", "b__2"]
+    assert loaded.copies == {"b__2_2": "b"}

@@ -162,7 +162,9 @@ class Api:
             for name in ("report", "solution", "space")
         ]
         outcome = Outcome(
-            status=JobStatus.SUCCEEDED, result={"macs_ratio": 0.4}, artifacts=tuple(files)
+            status=JobStatus.SUCCEEDED,
+            result={"ratios": {"macs": 0.4}, "removed": {"channel": 3, "head": 0}},
+            artifacts=tuple(files),
         )
         self.runs.finish(job_id, fence, outcome)
 

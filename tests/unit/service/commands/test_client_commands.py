@@ -93,7 +93,7 @@ def test_watching_ends_with_the_job_s_exit_code(
     api.fail(unproved, "verification-failed", "differs")
     assert run("watch", succeeded) == 0
     captured = capsys.readouterr()
-    assert "macs_ratio 0.4" in captured.out
+    assert "macs 40.0%, removed 3 channel" in captured.out
     assert "succeeded" in captured.err
     assert run("watch", failed, "--json") == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "dataset-labels"

@@ -37,6 +37,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def left_behind(folder: Path) -> list[str]:
+    """Our own temporary files; torch makes a folder for a cache of its own."""
+    return [name for name in names(folder.parent / "temporary") if "torch" not in name]
+
+
 def test_model_report_and_nothing_else(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compress(folder, *QUICK, "--report", str(folder / "report")) == 0
     out, err = capsys.readouterr()
@@ -47,7 +52,7 @@ def test_model_report_and_nothing_else(folder: Path, capsys: pytest.CaptureFixtu
     assert names(folder) == ["data.npz", "model.onnx", "out.onnx", "report"]
     expected = ["proof.json", "report.json", "solution.json", "space.json"]
     assert names(folder / "report") == expected
-    assert names(folder.parent / "temporary") == []
+    assert left_behind(folder) == []
 
 
 def test_machines_get_one_json_object(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +87,7 @@ def test_what_cannot_be_done_is_one_line(
     assert last.startswith("error: ")
     assert text in last
     assert names(folder) == ["data.npz", "model.onnx"]
-    assert names(folder.parent / "temporary") == []
+    assert left_behind(folder) == []
 
 
 @pytest.mark.parametrize(

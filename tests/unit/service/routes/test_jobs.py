@@ -261,7 +261,10 @@ def test_a_job_has_an_etag(api: Api) -> None:
     changed = api.client.get(path, headers={"If-None-Match": etag})
     assert (changed.status_code, changed.json()["status"]) == (200, "succeeded")
     assert "retry-after" not in changed.headers
-    assert changed.json()["result"] == {"macs_ratio": 0.4}
+    assert changed.json()["result"] == {
+        "ratios": {"macs": 0.4},
+        "removed": {"channel": 3, "head": 0},
+    }
 
 
 def test_progress_and_error_are_part_of_the_job(api: Api) -> None:
