@@ -27,6 +27,8 @@ _APPLICATION = "secateur"
 _VERSION = "wf-1"
 _QUEUE = "gpu"
 _WORKFLOW = "compress"
+# A cancel that comes while a finished step is being recorded is seen as lost ownership.
+_STOPPED = (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConflictIDError)
 _STATUS = {
     "DELAYED": EngineStatus.QUEUED,
     "ENQUEUED": EngineStatus.QUEUED,
@@ -150,9 +152,16 @@ def _register(work: JobWork) -> None:
             for name in work.stages:
                 if not await stage(job_id, name):
                     return
-        except dbos_error.DBOSWorkflowCancelledError:
+        except _STOPPED:
             await work.stopped(job_id)
             raise
+
+
+_WORDS_OF_CANCELS = (
+    "was cancelled during execution",
+    "task cancelled for",
+    "is no longer owned by this execution",
+)
 
 
 class _NotCancels(logging.Filter):
@@ -163,7 +172,7 @@ class _NotCancels(logging.Filter):
         if isinstance(error, dbos_error.DBOSAwaitedWorkflowCancelledError):
             return False
         text = record.getMessage()
-        return "was cancelled during execution" not in text and "task cancelled for" not in text
+        return not any(words in text for words in _WORDS_OF_CANCELS)
 
 
 def _use_our_log() -> None:

@@ -125,7 +125,7 @@ def test_a_bad_model_is_refused_at_once(served: Served, model: bytes, code: str)
 
 def test_a_real_training_is_cancelled(served: Served) -> None:
     job_id = submit(served, MODEL.read_bytes(), some_digits(), epochs="5000")
-    wait(lambda: served.step(job_id) >= 2)
+    wait(lambda: served.step(job_id) >= 10)
     assert served.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
     assert ended(served, job_id)["status"] == "cancelled"
     wait(lambda: run_folders(served) == [])

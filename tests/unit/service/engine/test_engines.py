@@ -122,6 +122,23 @@ def test_a_running_job_is_cancelled_where_it_is(pair: tuple[JobEngine, sa.Engine
     assert engine.status("job_1") is EngineStatus.STOPPED
 
 
+def test_a_cancel_that_meets_the_end_of_a_stage(pair: tuple[JobEngine, sa.Engine]) -> None:
+    """The stage is done, but its result has not been recorded yet."""
+    engine, _ = pair
+    submit(pair, "job_1")
+
+    class CancelledAtTheEnd(Work):
+        async def run_stage(self, job_id: str, stage: str) -> bool:
+            goes_on = await super().run_stage(job_id, stage)
+            engine.cancel(job_id)
+            return goes_on
+
+    work = CancelledAtTheEnd()
+    run(engine, work, lambda: until(lambda: ("stopped", "job_1") in work.log))
+    assert work.log == [("begin", "job_1"), ("first", "job_1"), ("stopped", "job_1")]
+    assert engine.status("job_1") is EngineStatus.STOPPED
+
+
 def test_a_cancelled_job_goes_on_after_a_resume(pair: tuple[JobEngine, sa.Engine]) -> None:
     engine, _ = pair
     submit(pair, "job_1")
