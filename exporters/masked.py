@@ -1,7 +1,8 @@
 """The masked model: the original with a solution's groups neutralised. Reference of every proof.
 
-Same nodes, same shapes, same names as the normalised working copy; only weights differ. What a
-zero slice silences is the promise of the search space and is not checked here: the proof does.
+Same shapes and names as the normalised working copy; weights differ, and operators that take
+statistics over something removed are in their masked form (``graph_analysis.masking``). What a zero
+slice silences is the promise of the search space and is not checked here: the proof does.
 """
 
 from collections import defaultdict
@@ -33,11 +34,10 @@ def mask(
 
     Raises:
         SolutionError: The solution belongs to another search space.
-        SurgeryError: A zero slice names no initializer, a weight does not fit, or a group needs
-            more than zeroing.
+        SurgeryError: A zero slice names no initializer, or a weight does not fit.
     """
     solution.check(analysis.space)
-    source = analysis.loaded.model
+    source = analysis.maskable(solution)
     initializers = tensors.trained(source, weights)
     for name, slices in zero_slices(analysis.space, solution).items():
         if name not in initializers:
@@ -54,16 +54,12 @@ def zero_slices(
 ) -> Mapping[str, list[tuple[int, tuple[int, ...]]]]:
     """What ``solution`` sets to 0: initializer -> (axis, indices), one entry per group and slice.
 
-    Raises:
-        SurgeryError: A removed group is marked ``masked``: zeroing its weights is not enough.
+    Masks of the masked form are among the initializers.
     """
     result: dict[str, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
     for group_id, units in solution.removed.items():
         group = space.group_by_id[group_id]
-        if group.masked:
-            message = f"group {group_id!r} is normalised over its own width: zeroing cannot mask it"
-            raise SurgeryError(message, param=group_id)
-        for slices in group.zero:
+        for slices in (*group.zero, *group.masks):
             indices = tuple(i for unit in units for i in slices.unit_indices[unit])
             if indices:
                 result[slices.initializer].append((slices.axis, indices))

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from graph_analysis.coupling import FIXED, Labels, components
+from graph_analysis.masking import FORMS, Mask
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
 Axis = Labels | None
@@ -28,6 +30,7 @@ class Labelling:
         unzeroable: Initializers that are cut but never set to 0 (variances, divisors).
         born: (initializer, axis) -> vertices whose output channels it holds.
         heads: Labels whose units are attention heads.
+        masks: Operators with statistics over an axis, and the labels of that axis.
     """
 
     graph: TraceGraph
@@ -35,6 +38,7 @@ class Labelling:
     unzeroable: set[str] = field(default_factory=set)
     born: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     heads: list[Labels] = field(default_factory=list)
+    masks: list[tuple[Mask, Labels]] = field(default_factory=list)
     _count: int = 1
     _ties: list[tuple[Labels, Labels]] = field(default_factory=list)
     _frozen: list[tuple[Labels, str]] = field(default_factory=list)
@@ -82,6 +86,28 @@ class Labelling:
         """No position of any axis of the tensor may go."""
         for axis in self.of(name):
             self.freeze(axis, reason)
+
+    def mask(self, vertex: Vertex, axis: int, reason: str) -> None:
+        """``vertex`` takes statistics over ``axis`` of its first input; what goes is masked there.
+
+        Freezes the axis, for ``reason``, where the operator has no masked form.
+        """
+        name = vertex.inputs[0]
+        labels, shape = self.of(name)[axis], self.graph.shape(name) or ()
+        if labels is None:
+            return
+        if vertex.op_type not in FORMS or not self.graph.is_float(name):
+            self.freeze(labels, reason)
+            return
+        mask = Mask(
+            name=f"{vertex.name}/mask{axis}",
+            node=vertex.name,
+            axis=axis,
+            rank=len(shape),
+            length=shape[axis],
+            dtype=self.graph.shapes.dtype.get(name, onnx.TensorProto.FLOAT),
+        )
+        self.masks.append((mask, labels))
 
     def note_born(self, name: str, axis: int, vertex: Vertex) -> None:
         """``axis`` of the initializer holds the output channels of ``vertex``."""

@@ -1,7 +1,7 @@
 """Classes of labels -> node groups: units that live at the same places, their slices and costs."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -13,6 +13,7 @@ from graph_analysis.search_space import Frozen, Group, GroupKind, WeightSlices
 from graph_analysis.trace_graph import FLOATS, TraceGraph
 
 Place = tuple[str, int]  # initializer, axis
+MaskedPlaces = dict[int, dict[Place, list[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ def node_groups(
     3. A group of one unit, or touched by a ``protect`` pattern, or of another kind, stays.
     """
     places = _places(graph, labelling, classes)
+    masked = masked_places(labelling, classes)
     by_signature: dict[tuple[GroupKind, object], list[int]] = defaultdict(list)
     for unit, where in places.items():
         kind = GroupKind.HEAD if classes.is_head[unit] else GroupKind.CHANNEL
@@ -54,6 +56,7 @@ def node_groups(
             denied.update(dict.fromkeys(names, reason))
             continue
         group = _group(sorted(units), kind, places, labelling, taken, graph)
+        group = replace(group, group=with_masks(group.group, group.classes, masked))
         groups.append(_with_costs(group, costs, len(classes.class_of)))
     return groups, _frozen(graph, labelling, classes, groups, denied)
 
@@ -71,6 +74,45 @@ def _places(
                 if unit >= 0:
                     places[unit][name, axis].append(position)
     return places
+
+
+def masked_places(labelling: Labelling, classes: Classes) -> MaskedPlaces:
+    """Class -> mask and axis -> positions: where operators take statistics over the class."""
+    found: MaskedPlaces = defaultdict(lambda: defaultdict(list))
+    for mask, labels in labelling.masks:
+        along = classes.of(labels)
+        for position, unit in enumerate([] if along is None else along.tolist()):
+            if unit >= 0:
+                found[unit][mask.name, mask.axis].append(position)
+    return found
+
+
+def with_masks(group: Group, classes: Sequence[int], masked: MaskedPlaces) -> Group:
+    """The group with the masks that its units need; ``classes`` are those of its units in order.
+
+    A structure has one unit, which takes all of the classes along.
+    """
+    units = [(unit,) for unit in classes] if group.units == len(classes) else [tuple(classes)]
+    places = sorted({place for unit in classes if unit in masked for place in masked[unit]})
+    masks = tuple(
+        WeightSlices(
+            initializer=name,
+            axis=axis,
+            unit_indices=tuple(
+                tuple(
+                    sorted(
+                        index
+                        for one in unit
+                        if one in masked
+                        for index in masked[one].get((name, axis), ())
+                    )
+                )
+                for unit in units
+            ),
+        )
+        for name, axis in places
+    )
+    return replace(group, masks=masks, masked=bool(masks))
 
 
 def _denied(

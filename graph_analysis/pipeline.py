@@ -6,11 +6,13 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from graph_analysis.costs import CostModel, cost_model
 from graph_analysis.effects import Effects, Survivors, footprint, is_connected, survivors
 from graph_analysis.labels import Classes, Labelling
 from graph_analysis.loading import LoadedModel
+from graph_analysis.masking import Mask, maskable
 from graph_analysis.node_groups import NodeGroup, node_groups
 from graph_analysis.removal import Refused, Structure, removal_structures
 from graph_analysis.rules import apply_rules
@@ -71,6 +73,21 @@ class Analysis:
     def classes_by_id(self) -> Mapping[str, npt.NDArray[np.int64]]:
         """Node groups' classes of every unit, by group id."""
         return {e.group.id: np.asarray(e.classes, np.int64) for e in self.node_groups}
+
+    @cached_property
+    def masks(self) -> tuple[Mask, ...]:
+        """Masks of all operators that take statistics over something that may go."""
+        used = {slices.initializer for group in self.space.groups for slices in group.masks}
+        return tuple(mask for mask, _ in self.labelling.masks if mask.name in used)
+
+    def maskable(self, solution: Solution | None = None) -> onnx.ModelProto:
+        """The working copy in its masked form: with all masks, or those that a solution needs."""
+        masks = self.masks
+        if solution is not None:
+            groups = [self.space.group_by_id[key] for key in solution.removed]
+            used = {slices.initializer for group in groups for slices in group.masks}
+            masks = tuple(mask for mask in masks if mask.name in used)
+        return maskable(self.loaded.model, masks)
 
     def gone(self, solution: Solution) -> npt.NDArray[np.bool_]:
         """Which classes (by label) a solution removes; the last entry, index -1, is never set."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
+from graph_analysis.node_groups import masked_places, with_masks
 from graph_analysis.search_space import Group, GroupKind, WeightSlices
 from graph_analysis.segments import Piece, Segment, SegmentGraph
 from graph_analysis.trace_graph import TraceGraph
@@ -318,4 +319,6 @@ def _structure(
         cut=tuple(cut),
         nodes=tuple(graph.vertices[index].name for index in sorted(vertices)),
     )
+    if gone:
+        group = with_masks(group, gone, masked_places(labelling, classes))
     return Structure(group=group, vertices=vertices, classes=tuple(gone))

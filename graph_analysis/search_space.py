@@ -55,6 +55,7 @@ class Group:
         parameters: Weight elements that one unit owns in the whole model.
         parent: The operator group whose erasure takes this group along, if there is one.
         masked: Zeroing is not enough; the masked model needs what the package itself builds.
+        masks: Set these slices of the masked form's masks to 0 as well (``masking``); not in JSON.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Group:
     parameters: int = 0
     parent: str | None = None
     masked: bool = False
+    masks: tuple[WeightSlices, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""Operators with statistics over axes: what they average over may not shrink, the rest may."""
+"""Operators with statistics over axes: what goes from such an axis is masked, or must stay."""
 
 import numpy as np
 
 from graph_analysis.labels import Axes, Labelling
+from graph_analysis.masking import FORMS
 from graph_analysis.trace_graph import Vertex
 
 REDUCTIONS = [
@@ -34,17 +35,22 @@ def batch_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """LayerNormalization, RMSNormalization: the normalised axes stay, with that reason."""
+    """LayerNormalization, RMSNormalization: the normalised axes are masked; scale and bias follow.
+
+    Further outputs (mean, inverse deviation) have these axes with length 1.
+    """
     x = list(labelling.of(vertex.inputs[0]))
     start = vertex.attributes.get("axis", -1) % len(x)
     reason = f"{vertex.name!r} normalises over it"
-    for axis in x[start:]:
-        labelling.freeze(axis, reason)
+    for place in range(start, len(x)):
+        labelling.mask(vertex, place, reason)
     for name in vertex.inputs[1:]:
-        if name:
-            labelling.freeze_all(name, reason)
+        axes = labelling.of(name) if name else []
+        for place, labels in enumerate(axes, len(x) - len(axes)):
+            if labels is not None:
+                labelling.tie(labels, x[place], f"{vertex.name!r}: what it normalises over stays")
     kept = [*x[:start], *[None] * (len(x) - start)]
-    return [list(kept) for _ in vertex.outputs]
+    return [x, *(list(kept) for _ in vertex.outputs[1:])]
 
 
 def group_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
@@ -64,13 +70,14 @@ def group_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def softmax(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Softmax and its kin: the axis stays; before opset 13 all axes from it on."""
+    """Softmax: the axis is masked, of its kin it stays; before opset 13 all axes from it on."""
     x = list(labelling.of(vertex.inputs[0]))
     old = labelling.graph.opset < 13
     axis = vertex.attributes.get("axis", 1 if old else -1) % len(x)
     for place in range(axis, len(x) if old else axis + 1):
-        labelling.freeze(x[place], f"{vertex.name!r} normalises over it")
-        x[place] = None
+        labelling.mask(vertex, place, f"{vertex.name!r} normalises over it")
+        if vertex.op_type not in FORMS:
+            x[place] = None
     return [x]
 
 
@@ -83,14 +90,14 @@ def lrn(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def reduction(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Reductions: what is reduced over stays, other axes pass."""
+    """Reductions: what is reduced over is masked, or stays; other axes pass."""
     x = list(labelling.of(vertex.inputs[0]))
     axes = _axes(labelling, vertex, len(x))
     keep = vertex.attributes.get("keepdims", 1)
     out: Axes = []
     for place, labels in enumerate(x):
         if place in axes:
-            labelling.freeze(labels, f"{vertex.name!r} reduces over it")
+            labelling.mask(vertex, place, f"{vertex.name!r} reduces over it")
             if keep:
                 out.append(None)
         else:

@@ -83,15 +83,16 @@ class Binding:
         their value became code, are left out.
         """
         tensors = self.imported.tensors
+        masks = {mask.name for mask in self.analysis.masks}
         laid: dict[tuple[str, int], list[npt.NDArray[np.int64]]] = {}
         for group in self.analysis.space.groups:
-            for slices in group.zero:
+            for slices in (*group.zero, *group.masks):
                 tensor = tensors.get(slices.initializer)
                 if tensor is not None and tensor.is_floating_point():
                     unit_P = _unit_of_position(slices, tensor, self.first_unit[group.id])
                     _lay(laid.setdefault((slices.initializer, slices.axis), []), unit_P)
         return [
-            UnitSlices(tensors[name], axis, torch.from_numpy(unit_P))
+            UnitSlices(tensors[name], axis, torch.from_numpy(unit_P), counts=name not in masks)
             for (name, axis), layers in laid.items()
             for unit_P in layers
         ]
@@ -177,7 +178,8 @@ def bind(analysis: Analysis, imported: ImportedModule) -> Binding:
     """Bind the search space of ``analysis`` to the tensors of ``imported``.
 
     Args:
-        analysis: Of the same working copy that ``imported`` was made from.
+        analysis: Of the model whose masked form (``analysis.maskable()``) was imported; where it
+            needs no masks, that is the working copy.
         imported: The trainable module.
 
     Raises:

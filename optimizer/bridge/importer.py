@@ -14,6 +14,7 @@ import torch
 from onnx import AttributeProto, helper, numpy_helper
 
 from graph_analysis.errors import ModelError
+from graph_analysis.masking import MASK_DOC
 from optimizer.bridge.arrays import DTYPES, tensor_from_proto
 from optimizer.bridge.bindings import Bindings
 from optimizer.bridge.call import Call
@@ -156,6 +157,8 @@ class GraphImport:
             raise ModelError(str(error), code="model-unsupported-type", param=name) from error
         if name in self.trainable:
             self._values[name] = self.writer.parameter(name, tensor)
+        elif self._initializers[name].doc_string == MASK_DOC:  # changes while units go
+            self._values[name] = self.writer.buffer(constant_of(tensor, initializer=name))
         else:
             self._values[name] = constant_of(tensor, initializer=name)
         return self._values[name]

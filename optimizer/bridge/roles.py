@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from graph_analysis.masking import MASK_DOC
+
 FLOATS = frozenset(
     {
         onnx.TensorProto.FLOAT,
@@ -66,10 +68,15 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     1. It sits in a weight slot of a structural operator (``WEIGHT_SLOTS``), or
     2. it is an operand of an elementwise operator or a Concat (a class token) beside a value that
        depends on the graph's inputs, has more than one element and is no mask,
-    3. in both cases directly or through data movement, Concat, and arithmetic among constants
+    3. no mask of the masked form (``graph_analysis.masking``) is;
+    4. in all cases directly or through data movement, Concat, and arithmetic among constants
        (weight standardisation); scalars on such a way stay constants.
     """
-    floats = {proto.name: proto for proto in graph.initializer if proto.data_type in FLOATS}
+    floats = {
+        proto.name: proto
+        for proto in graph.initializer
+        if proto.data_type in FLOATS and proto.doc_string != MASK_DOC
+    }
     producers = {output: node for node in graph.node for output in node.output if output}
     variable = _variable_values(graph)
     trainable: set[str] = set()

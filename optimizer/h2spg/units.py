@@ -25,11 +25,13 @@ class UnitSlices:
         parameter: What is shrunk and zeroed: a parameter, or a float buffer that is not trained.
         dim: The dim that ``unit_of_position`` counts along; 0 for a 0-d tensor.
         unit_of_position: int64 (P,), the unit of each position, ``NO_UNIT`` where there is none.
+        counts: Whether its elements say how much a unit matters; those of a mask do not.
     """
 
     parameter: Tensor
     dim: int
     unit_of_position: Tensor
+    counts: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class UnitLayout:
         tensors: The tensors that hold units, each once, in order of first appearance.
         num_units: U.
         pool_of_unit: int64 (U,): units whose saliency is compared with the mean of their pool.
-        size: float64 (U,), elements of each unit.
+        size: float64 (U,), elements of each unit that count.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class UnitLayout:
         self.num_units = num_units
         self.tensors: list[Tensor] = []
         self._entries: list[tuple[int, int, Tensor]] = []  # tensor, dim, unit of position or U
+        self._counted: list[tuple[int, int, Tensor]] = []  # those of them that count
         index_of: dict[int, int] = {}
         for entry in slices:
             _check(entry, num_units)
@@ -77,20 +80,22 @@ class UnitLayout:
             unit_P = entry.unit_of_position.to(entry.parameter.device, torch.int64)
             unit_P = torch.where(unit_P == NO_UNIT, num_units, unit_P)
             self._entries.append((number, entry.dim, unit_P))
+            if entry.counts:
+                self._counted.append(self._entries[-1])
         devices = {tensor.device for tensor in self.tensors}
         if len(devices) > 1:
             message = f"the tensors of the units live on several devices: {devices}"
             raise ValueError(message)
         self.device = devices.pop() if devices else torch.device("cpu")
         self.pool_of_unit = pool_of_unit.to(self.device, torch.int64)
-        indices = [unit_P for _, _, unit_P in self._entries]
+        indices = [unit_P for _, _, unit_P in self._counted]
         empty = torch.empty(0, dtype=torch.int64, device=self.device)
         self._unit_of_sum = torch.cat([empty, *indices])
         ones = [torch.ones((), device=self.device).expand(tensor.shape) for tensor in self.tensors]
         self.size = self.sums(ones)
 
     def sums(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Sum the elements of each unit.
+        """Sum the elements of each unit, those that count.
 
         Args:
             tensors: One for each of ``self.tensors``, of the same shape.
@@ -99,10 +104,10 @@ class UnitLayout:
             float64 (U,).
         """
         total = torch.zeros(self.num_units + 1, dtype=torch.float64, device=self.device)
-        if not self._entries:
+        if not self._counted:
             return total[:-1]
         per_position = [
-            _sum_along(tensors[number], dim).double() for number, dim, _ in self._entries
+            _sum_along(tensors[number], dim).double() for number, dim, _ in self._counted
         ]
         return total.index_add_(0, self._unit_of_sum, torch.cat(per_position))[:-1]
 

@@ -26,15 +26,16 @@ def export(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     phases.begin("comparing")
     subject = open_subject(run, recipe)
     weights = read_weights(run.weights)
+    own = subject.own(weights)
     solution = Solution.from_json(run.solution.read_text())
-    imported = import_model(subject.model)
+    imported = import_model(subject.analysis.maskable())
     imported.load_weights(weights)
     check_trained(
         imported,
-        mask(subject.analysis, solution, weights),
+        mask(subject.analysis, solution, own),
         subject.samples(subject.dataset.train, SAMPLES),
         recipe.seed,
     )
     phases.begin("cutting")
-    write_models({run.compressed: shrink(subject.analysis, solution, weights)})
+    write_models({run.compressed: shrink(subject.analysis, solution, own)})
     phases.end()

@@ -37,7 +37,7 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     phases.begin("reading")
     subject = open_subject(run, recipe)
     phases.begin("importing")
-    imported = import_model(subject.model)
+    imported = import_model(subject.analysis.maskable())
     phases.begin("checking data")
     classes = _check_data(subject, report)
     phases.begin("comparing")

@@ -1,5 +1,6 @@
 """What every stage works on: the model, the data bound to its inputs, and the search space."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -81,6 +82,11 @@ class Subject:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """A shape per input that is known to work."""
         return dict(self.analysis.effects(self.nothing).shapes)
+
+    def own(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """Those of the trained values that the model has; the rest are masks and what they need."""
+        names = {tensor.name for tensor in self.model.graph.initializer}
+        return {name: values for name, values in weights.items() if name in names}
 
     def inputs(self, split: Split) -> dict[str, Array]:
         """The arrays of a split by the model's input names, in the model's types."""

@@ -32,7 +32,7 @@ def train_stage(
     """
     subject = open_subject(run, recipe)
     classes = json.loads(run.baseline.read_text())["classes"]
-    imported = import_model(subject.model)
+    imported = import_model(subject.analysis.maskable())
     binding = bind(subject.analysis, imported)
     batch_size = recipe.batch_size if imported.batch_is_free else subject.fixed_batch
     splits = subject.dataset.splits

@@ -46,7 +46,7 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     subject = open_subject(run, recipe)
     solution = Solution.from_json(run.solution.read_text())
     cut = onnx.load(run.compressed)
-    proof = _prove(subject, solution, cut, read_weights(run.weights))
+    proof = _prove(subject, solution, cut, subject.own(read_weights(run.weights)))
     run.proof.write_text(json.dumps(proof.to_dict()))
     say(report, "proved", f"proof passed, largest difference {proof.max_difference:.2g}")
     phases.begin("accuracy")
