@@ -88,7 +88,7 @@ def test_masks_do_not_count_as_weights() -> None:
     with torch.no_grad():
         for tensor in masks:
             tensor.fill_(1e6)
-    assert torch.equal(layout.sums(ones), layout.size)
+        assert torch.equal(layout.sums(ones), layout.size)
         sums = layout.sums(layout.tensors)
     assert float(sums.abs().max()) < 1e6
     assert bool((layout.size > 0).all())

@@ -61,6 +61,9 @@ class FakeAnalysis:
     def nothing(self) -> Solution:
         return Solution.of(self.space, {})
 
+    def maskable(self, solution: Solution) -> onnx.ModelProto:
+        return self.loaded.model
+
     def violations(self, solution: Solution) -> tuple[str, ...]:
         return self.broken
 

@@ -47,9 +47,3 @@ def test_a_slice_of_nothing_is_refused() -> None:
     broken = graphs.analysis(whole.loaded.model, zero={"nope": {0: [0]}})
     with pytest.raises(SurgeryError, match="zeroes 'nope', which is no initializer"):
         mask(broken, broken.solution)
-
-
-def test_a_group_that_zeroing_cannot_mask_is_refused() -> None:
-    whole = graphs.analysis(graphs.residual_concat().loaded.model, masked=True)
-    with pytest.raises(SurgeryError, match="'channel:all' is normalised over its own width"):
-        mask(whole, whole.solution)
