@@ -36,13 +36,14 @@ def cases(
     """Every input to compare on.
 
     1. Real samples, as they are.
-    2. Random ones: batches of 1 and 3 where the batch axis is free, else of its fixed length.
+    2. Random ones: batches of 1 and 3 where the batch axis is free, else of its fixed length; 1
+       where only some inputs fix theirs.
     3. One with all other free axes longer, if the original takes it: a length that was written
        into the file by mistake shows there.
     """
     for feeds in samples[:_MAX_REAL]:
         yield Case(feeds=feeds, source="real", batch=inputs.batch_of(feeds))
-    for batch in (1, _BATCH) if inputs.has_free_batch(runner.specs) else (0,):
+    for batch in (1, _BATCH) if inputs.has_free_batch(runner.specs) else (1,):
         shapes = inputs.bound_shapes(runner.specs, batch=batch, known=known)
         for _ in range(_DRAWS):
             yield _random(runner, shapes, rng)

@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -33,17 +34,47 @@ def copy_files(sources: Mapping[Path, Path]) -> None:
     Raises:
         InputError: A path cannot be written to.
     """
-    made = [folder for folder in {path.parent for path in sources} if not folder.exists()]
+    made: list[Path] = []
     try:
-        for folder in made:
-            folder.mkdir(parents=True)
+        for folder in {path.parent for path in sources}:
+            _make(folder, made)
         _write_all({path: _copier(source) for path, source in sources.items()})
     except BaseException as error:
-        for folder in made:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in reversed(made):
+            with suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
         if isinstance(error, OSError):
             raise _not_writable(error, next(iter(sources))) from error
         raise
+
+
+def check_writable(paths: Iterable[Path]) -> None:
+    """Refuse now what could not be written later; leaves nothing behind.
+
+    Raises:
+        InputError: A path is a folder, a device or the like, or its folder takes no files.
+    """
+    for path in paths:
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "no regular file"
+            message = f"cannot write {path}: it is {what}"
+            raise InputError(message, code="output-not-writable", param=str(path))
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        try:
+            descriptor, name = tempfile.mkstemp(dir=folder, prefix=".secateur-")
+        except OSError as error:
+            raise _not_writable(error, path) from error
+        os.close(descriptor)
+        Path(name).unlink()
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Make a folder and those above it; note those that were not there."""
+    if folder.is_dir():
+        return
+    _make(folder.parent, made)
+    folder.mkdir()
+    made.append(folder)
 
 
 def _writer(model: onnx.ModelProto) -> _Write:
@@ -80,6 +111,8 @@ def _not_writable(error: OSError, path: Path) -> InputError:
 def _write_beside(path: Path, write: _Write) -> Path:
     if path.is_dir():
         raise IsADirectoryError(0, "is a directory", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(0, "is no regular file", str(path))
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:

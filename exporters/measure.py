@@ -49,6 +49,8 @@ def latencies(
     rounds: int = 50,
     warm_up: int = 5,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    seconds: float | None = None,
+    alive: Callable[[], None] | None = None,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[str, Latency]:
     """Median latency of several models, measured in turns so that drift of the machine cancels.
@@ -62,6 +64,8 @@ def latencies(
         rounds: Timed runs per model.
         warm_up: Runs before them.
         shapes: Shapes per input that are known to work; bind free axes but the batch.
+        seconds: No further round begins after so long, warm-up included; one is timed at least.
+        alive: Called after every run.
         clock: Nanoseconds, monotonic.
     """
     runners: dict[str, tuple[onnxruntime.InferenceSession, Feeds, int]] = {}
@@ -73,7 +77,13 @@ def latencies(
         runners[name] = open_session(model, level=ALL, threads=threads), feeds, length
     times: dict[str, list[int]] = {name: [] for name in models}
     order = list(models)
+    began = 0 if seconds is None else clock()
     for turn in range(-warm_up, rounds):
+        is_late = seconds is not None and clock() - began > seconds * 1e9
+        if is_late and (turn > 0 or turn < -1):  # one warm-up and one timed round there must be
+            if turn > 0:
+                break
+            continue
         for name in order:
             session, feeds, _ = runners[name]
             start = clock()
@@ -81,6 +91,8 @@ def latencies(
             elapsed = clock() - start
             if turn >= 0:
                 times[name].append(elapsed)
+            if alive is not None:
+                alive()
         order = order[1:] + order[:1]
     return {name: _latency(times[name], batch=runners[name][2], threads=threads) for name in models}
 
@@ -108,6 +120,7 @@ def accuracy(
     *,
     batch_size: int = 64,
     threads: int = 1,
+    alive: Callable[[], None] | None = None,
 ) -> float:
     """Share of labels that the model's first choice meets (0..1), in ONNX Runtime.
 
@@ -118,6 +131,7 @@ def accuracy(
         labels: Class numbers: one per sample, or one per position where scores have more axes.
         batch_size: Samples per run; a model with a fixed batch axis runs at that.
         threads: Given to ONNX Runtime.
+        alive: Called after every run.
 
     Raises:
         InputError: Inputs or labels do not fit the model.
@@ -131,12 +145,14 @@ def accuracy(
                 f"the model scores {list(chosen.shape[1:]) or 'one choice'} per sample, "
                 f"the labels hold {list(expected.shape[1:]) or 'one number'}"
             )
-            raise InputError(message, code="dataset-mismatch", param="labels")
+            raise InputError(message, code="dataset-shape-mismatch", param="labels")
         right += int(np.sum(chosen == expected))
+        if alive is not None:
+            alive()
         total += expected.size
     if not total:
         msg = "no samples to measure accuracy on"
-        raise InputError(msg, code="dataset-mismatch")
+        raise InputError(msg, code="dataset-shape-mismatch")
     return right / total
 
 
@@ -158,12 +174,16 @@ def _scores(
         try:
             outputs = run(session, feeds)
         except Exception as error:
-            message = f"the model does not take these samples: {' '.join(str(error).split())}"
-            raise InputError(message, code="dataset-mismatch") from error
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
+            message = (
+                f"the model does not run on samples {start} to {start + size - 1} ({shapes}); "
+                "check sizes, and that indices lie inside their tables"
+            )
+            raise InputError(message, code="dataset-shape-mismatch") from error
         scores = next((v for v in outputs.values() if is_float(v) and v.ndim >= 2), None)
         if scores is None or scores.shape[-1] < 2:
             message = "the model has no float output with one score per class"
-            raise InputError(message, code="dataset-mismatch")
+            raise InputError(message, code="dataset-shape-mismatch")
         yield scores[:size], start
 
 
@@ -175,5 +195,5 @@ def _named(
     missing = [spec.name for spec in specs if spec.name not in inputs]
     if missing:
         message = f"no samples for input {missing[0]!r}; there are some for {sorted(inputs)}"
-        raise InputError(message, code="dataset-mismatch", param=missing[0])
+        raise InputError(message, code="dataset-shape-mismatch", param=missing[0])
     return {spec.name: inputs[spec.name].astype(spec.dtype, copy=False) for spec in specs}

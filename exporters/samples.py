@@ -158,12 +158,18 @@ def _draw(spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> 
 def variations(feeds: Feeds, rng: np.random.Generator) -> Iterator[Feeds]:
     """``feeds`` first, then the same with other floats: positive, larger, within 0..1.
 
-    For a model that is not finite or silent on the first: a logarithm, a dead ReLU, an image.
+    For a model that is not finite or silent on the first: a logarithm, a dead ReLU, an image. The
+    last two have full masks instead: a row that may attend to nothing is not a number.
     """
     yield feeds
     for change in (np.abs, lambda values: values * 10, lambda values: rng.random(values.shape)):
         yield {
             name: change(values).astype(values.dtype) if values.dtype.kind == "f" else values
+            for name, values in feeds.items()
+        }
+    for fill in (0, 1):
+        yield {
+            name: np.full_like(values, fill) if values.dtype.kind == "b" else values
             for name, values in feeds.items()
         }
 

@@ -170,8 +170,9 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 def _unshare(graph: onnx.GraphProto) -> dict[str, str]:
     """Give every vector in a normalisation, bias or scale slot its own tensor; copy -> original.
 
-    Exporters merge weights that are equal at export time; vectors in these slots are never tied on
-    purpose, matrices and tables may be (a tied embedding) and keep their one tensor.
+    Exporters merge weights that are equal at export time: zeros, ones, one value throughout. What
+    holds different values was shared on purpose and keeps its one tensor, as do matrices and tables
+    (a tied embedding).
     """
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     used: Counter[str] = Counter()
@@ -192,6 +193,12 @@ def _unshare(graph: onnx.GraphProto) -> dict[str, str]:
             node.input[slot] = copy.name
             copies[copy.name] = name
     return copies
+
+
+def _is_uniform(tensor: onnx.TensorProto) -> bool:
+    """Whether all elements are equal."""
+    values = numpy_helper.to_array(tensor).ravel()
+    return bool(np.all(values == values[:1]))
 
 
 def _tensor_names(graph: onnx.GraphProto) -> set[str]:
@@ -215,7 +222,7 @@ def _free_name(wanted: str, taken: set[str]) -> str:
 
 
 def _is_unshared_slot(node: onnx.NodeProto, slot: int, tensor: onnx.TensorProto) -> bool:
-    if sum(length > 1 for length in tensor.dims) != 1:
+    if sum(length > 1 for length in tensor.dims) != 1 or not _is_uniform(tensor):
         return False
     if node.op_type in _UNSHARED_OPS:
         return slot > 0

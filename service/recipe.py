@@ -129,11 +129,14 @@ def _real(name: str, value: object) -> float:
     low, high = _REAL.get(name, (0.0, 1.0))
     try:
         number = float(value) if isinstance(value, str | int | float) else float("nan")
-    except ValueError:
+    except (ValueError, OverflowError):
         number = float("nan")
     inside = low < number < high if name in _RATIOS else low < number <= high
+    inside = inside or (name == "max_accuracy_drop" and number == low)
     if isinstance(value, bool) or not isfinite(number) or not inside:
-        message = f"{name} is a number above {low:g} and below {high:g}, got {value!r}"
+        most = "below" if name in _RATIOS else "at most"
+        least = "at least" if name == "max_accuracy_drop" else "above"
+        message = f"{name} is a number {least} {low:g} and {most} {high:g}, got {str(value)[:40]!r}"
         raise InputError(message, param=name)
     return number
 
@@ -154,9 +157,8 @@ def _kinds(name: str, value: object) -> tuple[str, ...]:
 
 
 def _names(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
-        return tuple(value)
+    given = [value] if isinstance(value, str) else value
+    if isinstance(given, list | tuple) and all(isinstance(part, str) for part in given):
+        return tuple(part.strip() for text in given for part in text.split(",") if part.strip())
     message = f"{name} is a list of texts, got {value!r}"
     raise InputError(message, param=name)

@@ -91,10 +91,12 @@ async def run_child(
             start_new_session=True,
         )
     watch = _Watch(process, on_line)
+    grace = 0.0  # a job that was cancelled has nothing left to save
     try:
         ending = await watch.until_end(stop, limits)
+        grace = limits.grace
     finally:
-        await asyncio.shield(asyncio.ensure_future(watch.end(limits.grace)))
+        await asyncio.shield(asyncio.ensure_future(watch.end(grace)))
     code = process.returncode
     assert code is not None, "the process was waited for"
     if ending is Ending.EXITED and code == -signal.SIGKILL and _oom_kills() > kills_before:

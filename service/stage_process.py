@@ -9,6 +9,7 @@ reached; 4 the proof failed; 1 our own fault. Before 1 to 4 the last line is ``f
 """
 
 import argparse
+import errno
 import hashlib
 import importlib
 import json
@@ -34,6 +35,11 @@ MODEL_FILE = "model.onnx"
 DATASET_FILE = "dataset.npz"
 REQUEST_FILE = "request.json"
 LOG_FILE = "stage.log"
+_DETAILS = {
+    "internal": "an internal error",
+    "insufficient-storage": "the service's disk is full; try again later",
+    "out-of-memory": "the job needs more memory than the worker has; use a smaller batch size",
+}
 _NOT_RESULTS = ("checkpoints", MODEL_FILE, REQUEST_FILE, LOG_FILE)
 
 
@@ -75,9 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_stage(options.stage, options.run, options.compression, writer, stop)
     except SecateurError as error:
         return _failed(writer, error)
-    except Exception:  # noqa: BLE001 - whatever it is: the worker decides what comes next
+    except Exception as error:  # noqa: BLE001 - whatever it is: the worker decides what comes next
         traceback.print_exc()
-        writer.report({"kind": "failed", "code": "internal", "detail": "an internal error"})
+        code = _code_of(error)
+        writer.report({"kind": "failed", "code": code, "detail": _DETAILS[code], "param": None})
         return 1
     if stop.was_seen:
         return EXIT_STOPPED
@@ -92,7 +99,7 @@ def run_stage(
     fault(stage)
     request = json.loads((folder / REQUEST_FILE).read_text())
     if stage == "prepare":
-        _pin_dataset(request["dataset"], folder)
+        _pin_dataset(request["dataset"], folder, writer)
     module: Any = importlib.import_module(compression)
     module.run_stage(
         stage,
@@ -104,15 +111,32 @@ def run_stage(
     writer.flush()
 
 
-def _pin_dataset(dataset: Mapping[str, Any], folder: Path) -> None:
+def _pin_dataset(dataset: Mapping[str, Any], folder: Path, writer: LineWriter) -> None:
+    fetching: dict[str, Any] = {"kind": "progress", "stage": "prepare", "phase": "fetching data"}
+    fetching.update(step=0, total=0, fraction=0.0)
     roots = tuple(Path(root) for root in dataset["roots"])
     pin_dataset(
         dataset["uri"],
         DatasetPolicy(roots=roots),
         folder / DATASET_FILE,
         expected_sha256=dataset["sha256"],
+        alive=lambda: writer.report(fetching),
     )
     fault("fetch.done")
+
+
+def _code_of(error: BaseException | None) -> str:
+    """What an exception that nobody raised on purpose means for the job."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "insufficient-storage"
+        is_torch = isinstance(error, RuntimeError) and (
+            type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+        )
+        if isinstance(error, MemoryError) or is_torch:
+            return "out-of-memory"
+        error = error.__cause__
+    return "internal"
 
 
 def hash_files(folder: Path) -> dict[str, str]:

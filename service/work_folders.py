@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _take_over(source: Path, target: Path, stages: StageFiles) -> dict[str, dict
     checkpoints = source / CHECKPOINTS
     for path in sorted(checkpoints.rglob("*")) if checkpoints.is_dir() else ():
         if path.is_file() and not path.name.endswith(_UNFINISHED):
-            _link(path, target / path.relative_to(source))
+            with suppress(FileNotFoundError):  # a zombie still prunes its old checkpoints
+                _link(path, target / path.relative_to(source))
     return kept
 
 

@@ -141,7 +141,7 @@ class GraphImport:
             )
             raise ModelError(
                 message,
-                code="model-invalid-graph",
+                code="model-output-missing",
                 param=name,
             )
         return found
@@ -154,7 +154,7 @@ class GraphImport:
         try:
             tensor = tensor_from_proto(self._initializers[name])
         except TypeError as error:
-            raise ModelError(str(error), code="model-unsupported-type", param=name) from error
+            raise ModelError(str(error), code="model-dtype", param=name) from error
         if name in self.trainable:
             self._values[name] = self.writer.parameter(name, tensor)
         elif self._initializers[name].doc_string == MASK_DOC:  # changes while units go

@@ -15,6 +15,10 @@ from optimizer.trainer.teacher import Teacher
 _STANDARD_ERRORS = 2
 
 
+def _nothing() -> None:
+    """What is called between batches where nobody listens."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Means over samples.
@@ -54,6 +58,7 @@ def evaluate(
     *,
     device: torch.device,
     full_only: bool = False,
+    alive: Callable[[], None] = _nothing,
 ) -> Evaluation:
     """Judge ``module`` in inference form on ``batches``; its mode is put back afterwards."""
     was_training = module.training
@@ -70,6 +75,7 @@ def evaluate(
             has_classes = True
             correct += num_correct
         num_samples += len(indices)
+        alive()
     module.train(was_training)
     accuracy = int(correct) / num_samples if has_classes else None
     return Evaluation(loss=float(loss) / num_samples, accuracy=accuracy, num_samples=num_samples)
@@ -105,13 +111,20 @@ def probe_loss(
 
 
 @torch.no_grad()
-def ablation_losses(layout: UnitLayout, units_U: Tensor, loss: Callable[[], float]) -> Tensor:
+def ablation_losses(
+    layout: UnitLayout,
+    units_U: Tensor,
+    loss: Callable[[], float],
+    *,
+    alive: Callable[[], None] = _nothing,
+) -> Tensor:
     """How much the loss rises without each single unit; exact, by trying.
 
     Args:
         layout: Where the units are.
         units_U: Bool (U,), the units to try; one evaluation each.
         loss: Measures the loss of the network as it stands.
+        alive: Called before every evaluation.
 
     Returns:
         float64 (U,), not negative; 0 where a unit was not tried. The weights are as before.
@@ -119,6 +132,7 @@ def ablation_losses(layout: UnitLayout, units_U: Tensor, loss: Callable[[], floa
     rise_U = torch.zeros(layout.num_units, dtype=torch.float64)
     whole = loss()
     for unit in units_U.nonzero().flatten().tolist():
+        alive()
         only_U = torch.zeros(layout.num_units, dtype=torch.bool, device=layout.device)
         only_U[unit] = True
         places = layout.positions(only_U)

@@ -26,7 +26,7 @@ class Progress:
         total: Steps of the whole run; shrinks when a time budget compresses the schedule.
         loss: Of the last batch.
         accuracy: On the validation samples when last measured (0..1), if it can be.
-        macs_ratio: Share of the budgeted quantity that remains without the chosen units.
+        macs_ratio: Share of the multiply-accumulates that remains without the chosen units.
     """
 
     phase: str
@@ -47,6 +47,7 @@ class Hooks:
         checkpoint: Called after a checkpoint was written.
         should_stop: Asked before every step.
         clock: Seconds, never running backwards.
+        alive: Called often while there are no steps: in evaluations, for example.
         fault: Failpoints, see ``optimizer.checkpoint``; also ``train.step`` before every step.
     """
 
@@ -55,6 +56,7 @@ class Hooks:
     checkpoint: Callable[[Checkpoint], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.monotonic
+    alive: Callable[[], None] = lambda: None
     fault: Callable[[str], None] = ignore_fault
 
 

@@ -67,8 +67,9 @@ def train(
         TrainingDivergedError: The loss stayed NaN or infinite after two restarts.
         InsufficientStorageError: No room for a checkpoint.
     """
-    setting = prepare(imported, data, binding, config)
-    run = _Run(setting, binding, hooks or Hooks(), checkpoints)
+    hooks = hooks or Hooks()
+    setting = prepare(imported, data, binding, config, alive=hooks.alive)
+    run = _Run(setting, binding, hooks, checkpoints)
     run.resume()
     while not run.is_done:
         run.step()
@@ -99,7 +100,7 @@ class _Run(Generic[S]):
         self._started = self._saved_at = hooks.clock()
         self._first_step = 0
         self._loss = math.nan
-        self._remaining = 1.0
+        self._remaining = self._macs_ratio = 1.0
         self._snapshot = self._take_down()
 
     @property
@@ -249,6 +250,7 @@ class _Run(Generic[S]):
     def _note_remaining(self) -> None:
         removed_U = self._optimizer.redundant
         self._remaining = self._binding.remaining_ratio(removed_U, self._config.quantity)
+        self._macs_ratio = self._binding.remaining_ratio(removed_U, "macs")
 
     def _report(self, step: int) -> None:
         latest, schedule = self._standing.latest, self._optimizer.schedule
@@ -259,7 +261,7 @@ class _Run(Generic[S]):
                 total=schedule.total,
                 loss=self._loss,
                 accuracy=latest.accuracy if latest else None,
-                macs_ratio=self._remaining,
+                macs_ratio=self._macs_ratio,
             )
         )
 

@@ -23,7 +23,7 @@ _SUM_TOLERANCE = 1e-3
 class OutputKind(StrEnum):
     """What the numbers of one output are."""
 
-    SCORES = "scores"  # (N, K >= 2), any real numbers: a softmax makes classes of them
+    SCORES = "scores"  # (N, K >= 2), any real numbers: with labels, a softmax makes classes of them
     PROBABILITIES = "probabilities"  # (N, K >= 2), not negative, rows sum to 1
     VALUES = "values"  # everything else
     OTHER = "other"  # no floats: nothing to learn from
@@ -144,7 +144,9 @@ def objective_for(
 
     1. ``auto``: the mix where there are labels and the first output tells classes apart, else
        distillation alone.
-    2. ``mix`` and ``cross-entropy`` insist on both; ``distillation`` and ``mse`` need neither.
+    2. Without labels nobody knows whether numbers are class scores or values, so they are compared
+       as values: a softmax would not see a shift of all of them.
+    3. ``mix`` and ``cross-entropy`` insist on both; ``distillation`` and ``mse`` need neither.
 
     Args:
         loss: As in ``TrainConfig``.
@@ -163,6 +165,8 @@ def objective_for(
         message = "the model has no floating-point output, so there is nothing to train towards"
         raise InputError(message, code="model-no-io")
     has_task = labels is not None and is_classes(kinds[0])
+    if not has_task:
+        kinds = tuple(OutputKind.VALUES if k is OutputKind.SCORES else k for k in kinds)
     if loss in ("mix", "cross-entropy") and not has_task:
         message = (
             f"loss '{loss}' needs labels and a first output of shape (samples, classes); use "

@@ -4,7 +4,7 @@ Errors of settings and data surface here, before the first step.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Setting:
         original: The original network, judged on them.
         device: Where it runs.
         full_only: Whether the module takes batches of one size only.
+        alive: Called between the batches of everything that is no training step.
     """
 
     config: TrainConfig
@@ -53,6 +54,7 @@ class Setting:
     original: Evaluation | None
     device: torch.device
     full_only: bool
+    alive: Callable[[], None]
 
     def loss_at(self, step: int) -> Tensor:
         """The loss of the batch of ``step``, in training form."""
@@ -73,6 +75,7 @@ class Setting:
             self.objective,
             device=self.device,
             full_only=self.full_only,
+            alive=self.alive,
         )
 
     def identity(self) -> Mapping[str, Any]:
@@ -89,7 +92,12 @@ class Setting:
 
 
 def prepare(
-    imported: ImportedModule, data: ArrayData, binding: SpaceBinding[S], config: TrainConfig
+    imported: ImportedModule,
+    data: ArrayData,
+    binding: SpaceBinding[S],
+    config: TrainConfig,
+    *,
+    alive: Callable[[], None] = lambda: None,
 ) -> Setting:
     """Make everything ready for the first step.
 
@@ -97,7 +105,7 @@ def prepare(
         InputError: Data or settings do not fit the model.
         TargetUnreachableError: The budget cannot be met.
     """
-    device = _device(config.device)
+    device = device_of(config.device)
     torch.manual_seed(config.seed)
     module = imported.module.to(device)
     train, held_out = split(data, validation_ratio=config.validation_ratio, seed=config.seed)
@@ -110,9 +118,9 @@ def prepare(
     objective = _objective(teacher, probe, batches, config, device)
     full_only = not imported.batch_is_free
     if not full_only:
-        teacher.remember(batches, device)
+        teacher.remember(batches, device, alive=alive)
     layout = binding.layout()
-    choose = _choose(module, teacher, probe, objective, layout, binding, config)
+    choose = _choose(module, teacher, probe, objective, layout, binding, config, alive)
     setting = Setting(
         config=config,
         module=module,
@@ -124,6 +132,7 @@ def prepare(
         original=None,
         device=device,
         full_only=full_only,
+        alive=alive,
     )
     return _with_original(setting)
 
@@ -133,7 +142,12 @@ def _with_original(setting: Setting) -> Setting:
     return Setting(**{**values, "original": setting.evaluate()})
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device that a setting means.
+
+    Raises:
+        InputError: A GPU is wanted, and torch sees none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -179,6 +193,7 @@ def _choose(
     layout: UnitLayout,
     binding: SpaceBinding[S],
     config: TrainConfig,
+    alive: Callable[[], None],
 ) -> Choose:
     choose = binding.chooser(config.target_ratio, config.quantity)
     if config.operator_saliency == "criterion":
@@ -191,7 +206,7 @@ def _choose(
         choose,
         binding.operator_units,
         binding.pool_of_unit,
-        lambda units_U: ablation_losses(layout, units_U, loss),
+        lambda units_U: ablation_losses(layout, units_U, loss, alive=alive),
     )
 
 

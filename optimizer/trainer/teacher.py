@@ -1,6 +1,7 @@
 """The original model: what training is compared with, and what it learns from."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,10 @@ from optimizer.trainer.data import Batch, Batches
 from optimizer.trainer.losses import as_tuple
 
 CACHE_BYTES = 256 << 20
+
+
+def _nothing() -> None:
+    """What is called between batches where nobody listens."""
 
 
 class Teacher:
@@ -24,11 +29,20 @@ class Teacher:
         """What the original model returns for ``batch``."""
         return as_tuple(self._module(*batch.inputs))
 
-    def remember(self, batches: Batches, device: torch.device) -> None:
-        """Compute the outputs for all of ``batches`` once, if they fit into ``CACHE_BYTES``."""
+    def remember(
+        self, batches: Batches, device: torch.device, *, alive: Callable[[], None] = _nothing
+    ) -> None:
+        """Compute the outputs for all of ``batches`` once, if they fit into ``CACHE_BYTES``.
+
+        Not where an output does not count samples along its first axis (anchors, a scalar, tokens
+        of all samples in a row): which part belongs to a sample is then unknown.
+        """
         parts: list[tuple[Tensor, ...]] = []
         for indices in batches.in_order(full_only=False):
             parts.append(self.outputs(batches.at(indices).to(device)))
+            alive()
+            if any(not t.dim() or len(t) != len(indices) for t in parts[-1]):
+                return
             held = sum(tensor.nbytes for tensor in parts[0])
             if held * batches.num_samples > CACHE_BYTES * len(indices):
                 return

@@ -29,6 +29,7 @@ Key = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job (job_...).")]
+_LISTS = ("kinds", "protect")  # may be given several times
 _SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -158,11 +159,11 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
     """Options that are settings of a job, as form fields.
 
     Raises:
-        InputError: Something is not an option with a value.
+        InputError: Something is not an option with a value, or one is given twice.
 
     Example:
-        >>> parse_settings(["--target-macs", "0.5", "--epochs=3"])
-        {'target_macs': '0.5', 'epochs': '3'}
+        >>> parse_settings(["--target-macs", "0.5", "--protect=a", "--protect", "b"])
+        {'target_macs': '0.5', 'protect': 'a,b'}
     """
     settings: dict[str, str] = {}
     rest = list(arguments)
@@ -172,7 +173,11 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
         if not name.startswith("--") or not (separator or rest):
             message = f"'{option}' is not of the form --name value; see secateur compress --help"
             raise InputError(message, param=option)
-        settings[name[2:].replace("-", "_")] = value if separator else rest.pop(0)
+        key, text = name[2:].replace("-", "_"), value if separator else rest.pop(0)
+        if key in settings and key not in _LISTS:
+            message = f"'{name}' is given twice"
+            raise InputError(message, param=name)
+        settings[key] = f"{settings[key]},{text}" if key in settings else text
     return settings
 
 

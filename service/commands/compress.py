@@ -6,15 +6,18 @@ proof has passed and all of them are written; until then everything lies in a te
 
 import json
 import shutil
+import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
 
-from graph_analysis.errors import InputError
+from graph_analysis.errors import InputError, ModelError
 from service.commands.options import Json, Protect
 from service.recipe import Recipe
 
@@ -51,7 +54,9 @@ Kinds = Annotated[
 ]
 Multiple = Annotated[
     int | None,
-    typer.Option("--multiple", help="Kept channels are a multiple of this; default 8."),
+    typer.Option(
+        "--multiple", help="Kept channels are a multiple of this in groups with more; default 8."
+    ),
 ]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.")]
 _REPORT_FILES = ("report.json", "proof.json", "solution.json", "space.json")
@@ -105,15 +110,15 @@ def compress(
             "device": device,
         }
     )
-    _check_targets(model, output, report)
-    with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
-        document = run_job(model, dataset_uri(data), recipe, Path(folder), Console(stderr=True))
-        files = {output: Path(folder) / "compressed.onnx"}
-        if report is not None:
-            files.update({report / name: Path(folder) / name for name in _REPORT_FILES})
-        from exporters.files import copy_files
+    uri = dataset_uri(data)
+    files = {report / name: name for name in _REPORT_FILES} if report is not None else {}
+    _check_targets(output, files, (model, _local(uri)))
+    files[output] = "compressed.onnx"
+    from exporters.files import copy_files
 
-        copy_files(files)
+    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="secateur-") as folder:
+        document = run_job(model, uri, recipe, Path(folder), Console(stderr=True))
+        copy_files({path: Path(folder) / name for path, name in files.items()})
     if as_json:
         typer.echo(json.dumps({"output": str(output), **document}))
         return
@@ -152,13 +157,18 @@ def run_job(
     Raises:
         SecateurError: As :func:`service.compression.run_stage`.
     """
+    from graph_analysis.loading import load_model
+    from service.admission import admit
     from service.compression import STAGES, RunDirectory, run_stage
+    from service.compression.preparing import check_trainable
     from service.datasets import DatasetPolicy, pin_dataset
     from service.following import Follower
 
     run = RunDirectory(folder)
+    _take_model(model, run.model)
+    admit(run.model)
+    check_trainable(load_model(run.model))
     pin_dataset(data, DatasetPolicy(roots=(Path("/"),)), run.dataset)
-    shutil.copyfile(model, run.model)
     with Follower(console) as follower:
         for stage in STAGES:
             run_stage(
@@ -176,15 +186,62 @@ def _data_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in line.items() if name != "kind"}
 
 
-def _check_targets(model: Path, output: Path, report: Path | None) -> None:
-    """What would fail at the very end fails now."""
-    if output.resolve() == model.resolve():
-        message = f"{output} is the model that is read; choose another output"
+def _check_targets(output: Path, reports: Iterable[Path], sources: Iterable[Path | None]) -> None:
+    """What would fail at the very end fails now; what is read is never written over."""
+    from exporters.files import check_writable
+
+    read = {path.resolve() for path in sources if path is not None}
+    if output.resolve() in {path.resolve() for path in reports}:
+        message = "the output is also a file of the report; choose another output"
         raise InputError(message, param="output")
-    if output.is_dir() or not output.resolve().parent.is_dir():
-        what = "is a folder" if output.is_dir() else "is in a folder that does not exist"
-        message = f"output {output} {what}"
+    for path in (output, *reports):
+        if path.resolve() in read:
+            message = f"{path} is read by this command; choose another output"
+            raise InputError(message, param="output")
+    if not output.absolute().parent.is_dir():
+        message = f"output {output} is in a folder that does not exist"
         raise InputError(message, code="output-not-writable", param="output")
-    if report is not None and report.exists() and not report.is_dir():
-        message = f"--report {report} is a file, not a folder"
-        raise InputError(message, code="output-not-writable", param="report")
+    check_writable((output, *reports))
+
+
+def _local(uri: str) -> Path | None:
+    """The file behind a ``file://`` address."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that nothing is left behind."""
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _take_model(source: Path, target: Path) -> None:
+    """Copy a model; one with its weights in other files becomes one file."""
+    import onnx
+
+    shutil.copyfile(source, target)
+    try:
+        skeleton = onnx.load(source, load_external_data=False)
+    except Exception:  # noqa: BLE001 - what is wrong with it is said by the admission gate
+        return
+    tensors = skeleton.graph.initializer
+    if not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in tensors):
+        return
+    try:
+        target.write_bytes(onnx.load(source).SerializeToString())
+    except Exception as error:
+        message = (
+            f"the weights of {source} lie in other files, which cannot be read or are too large; "
+            "save the model as one file (torch.onnx.export: external_data=False)"
+        )
+        raise ModelError(message, code="model-external-data", param=str(source)) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graph_analysis.errors import InputError
+from graph_analysis.errors import InputError, SolutionError
 from service.commands.options import (
     ALL_KINDS,
     InputShapes,
@@ -109,7 +109,7 @@ def cut(
     options = analysis_options(
         input_shapes=input_shape or (), multiple=multiple, protect=protect or (), kinds=kinds
     )
-    result = cut_and_prove(model, solution.read_text(), options, seed=seed)
+    result = cut_and_prove(model, _text_of(solution), options, seed=seed)
     files = {output: result.cut}
     if masked is not None:
         files[masked] = result.masked
@@ -160,6 +160,14 @@ def cut_and_prove(
         masked=reference,
         proof=proof,
     )
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except UnicodeDecodeError as error:
+        message = f"{path} is no solution: it is not even a text file; secateur solve writes one"
+        raise SolutionError(message, param=str(path)) from error
 
 
 def _refuse_overwriting(inputs: tuple[Path, ...], output: Path, masked: Path | None) -> None:

@@ -17,7 +17,12 @@ InputShapes = Annotated[
     ),
 ]
 Multiple = Annotated[
-    int, typer.Option("--multiple", min=1, help="Kept units of a group are a multiple of this.")
+    int,
+    typer.Option(
+        "--multiple",
+        min=1,
+        help="Kept channels are a multiple of this, in groups with more of them.",
+    ),
 ]
 Protect = Annotated[
     list[str] | None,

@@ -1,8 +1,8 @@
 """Gates G1 and G2: the torch module computes what ONNX Runtime computes of the model.
 
-On samples that are real, random and zero: ``|torch - ONNX Runtime| <= 1e-4 * max(1, scale)`` for
-every output element, ``scale`` being the largest of ONNX Runtime's own. Half-precision outputs get
-the room that so few bits need.
+On samples that are real, random and zero (made-up ones as far as the model runs on them):
+``|torch - ONNX Runtime| <= 1e-4 * max(1, scale)`` for every output element, ``scale`` being the
+largest of ONNX Runtime's own. Half-precision outputs get the room that so few bits need.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,12 @@ def disagreement(
     session = open_session(model, level=OFF)
     module = imported.module.eval()
     for source, feeds in _inputs(model, real, seed):
-        expected = run(session, feeds)
+        try:
+            expected = run(session, feeds)
+        except Exception:
+            if source == "real":
+                raise
+            continue  # made-up values that the model was not made for
         with torch.no_grad():
             returned = module(*(tensor_from_array(feeds[name]) for name in imported.input_names))
         outputs = (returned,) if isinstance(returned, torch.Tensor) else returned

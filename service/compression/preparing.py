@@ -1,26 +1,32 @@
 """Stage ``prepare``: everything that can be refused is refused here, before anything is trained."""
 
 import json
+from fnmatch import fnmatchcase
 
 import numpy as np
 
+from exporters.comparison import Outputs
 from exporters.measure import accuracy
 from exporters.sessions import OFF, Feeds, open_session
 from exporters.sessions import run as run_session
 from graph_analysis.errors import InputError, ModelError
+from graph_analysis.loading import LoadedModel, load_model
 from graph_analysis.search_space import GroupKind
 from optimizer.bridge.binding import bind
-from optimizer.bridge.module import import_model
+from optimizer.bridge.module import ImportedModule, import_model
+from optimizer.trainer.plan import plan
+from optimizer.trainer.setting import device_of
 from service.compression.agreement import SAMPLES, check_import
 from service.compression.machine import num_cpus
 from service.compression.reporting import Phases, Report, say
 from service.compression.run_directory import RunDirectory
+from service.compression.settings import config_of
 from service.compression.subject import Subject, open_subject
 from service.datasets import ModelInterface, check_dataset
 from service.errors import DatasetError
 from service.recipe import Recipe
 
-_PHASES = ("reading", "importing", "checking data", "comparing", "search space", "baseline")
+_PHASES = ("reading model", "reading data", "search space", "comparing", "baseline")
 _NEEDS_LABELS = ("mix", "cross-entropy")
 
 
@@ -34,23 +40,37 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
         TargetUnreachableError: The budget cannot be met.
     """
     phases = Phases(report, "prepare", _PHASES)
-    phases.begin("reading")
-    subject = open_subject(run, recipe)
-    phases.begin("importing")
-    imported = import_model(subject.analysis.maskable())
-    phases.begin("checking data")
+    phases.begin("reading model")
+    loaded = load_model(run.model)
+    check_trainable(loaded)
+    phases.begin("reading data")
+    subject = open_subject(run, recipe, loaded=loaded)
     classes = _check_data(subject, report)
-    phases.begin("comparing")
-    check_import(imported, subject.model, _some(subject), recipe.seed)
+    _check_samples(subject)
     phases.begin("search space")
-    binding = bind(subject.analysis, imported)
+    _check_protect(subject)
     _check_anything_can_go(subject)
+    imported = import_model(subject.analysis.maskable())
+    binding = bind(subject.analysis, imported)
     binding.chooser(recipe.target[1], recipe.target[0])
+    check_plan(subject, imported)
     run.space.write_text(subject.analysis.space.to_json())
     _describe_space(subject, report)
+    phases.begin("comparing")
+    check_import(imported, subject.model, _some(subject), recipe.seed)
     phases.begin("baseline")
-    run.baseline.write_text(json.dumps(_baseline(subject, classes)))
+    run.baseline.write_text(json.dumps(_baseline(subject, classes, phases)))
     phases.end()
+
+
+def check_trainable(loaded: LoadedModel) -> None:
+    """Refuse a model that has operators without a torch counterpart; needs no data.
+
+    Raises:
+        ModelError: It cannot be imported at all.
+        UnsupportedOperatorsError: Names all such operators.
+    """
+    import_model(loaded.model)
 
 
 def _some(subject: Subject) -> Feeds:
@@ -64,6 +84,8 @@ def _check_data(subject: Subject, report: Report) -> int | None:
     for warning in warnings:
         say(report, warning.code, warning.message, {"param": warning.param})
     classes = _classes(subject)
+    if classes is not None and not _are_class_numbers(subject, classes):
+        classes = None
     fixed = subject.fixed_batch
     if fixed is not None and fixed != recipe.batch_size:
         message = f"the model fixes its batch size at {fixed}, so training uses that"
@@ -76,9 +98,15 @@ def _check_data(subject: Subject, report: Report) -> int | None:
     )
     has_labels = subject.dataset.train.labels is not None
     if has_labels and classes is None:
+        if recipe.loss in _NEEDS_LABELS:
+            message = (
+                f"loss '{recipe.loss}' needs class numbers as labels, and one score per class as "
+                "the model's first output; use 'distillation', which needs neither"
+            )
+            raise DatasetError(message, code="dataset-labels", param="y_train")
         message = (
-            "the first output is not one score per class, so labels are not used: "
-            "the original model is the teacher"
+            "labels are not used: they are no class numbers, or the first output is not one score "
+            "per class; the original model is the teacher"
         )
         say(report, "labels-not-used", message)
     if recipe.max_accuracy_drop is not None and (classes is None or subject.evaluated is None):
@@ -90,15 +118,85 @@ def _check_data(subject: Subject, report: Report) -> int | None:
     return classes
 
 
-def _classes(subject: Subject) -> int | None:
-    """Number of classes, from what the original returns for real samples."""
-    feeds = _some(subject)
+def _are_class_numbers(subject: Subject, classes: int) -> bool:
+    """Whether labels are meant as class numbers; if they are, they are checked as such.
+
+    Fractions and several numbers per sample are targets of a regression, unless they are one-hot,
+    which is a mistake that the check explains.
+    """
+    labels = subject.dataset.train.labels
+    if labels is None:
+        return True
+    if labels.ndim == 2 and labels.shape[1] == classes:
+        return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
+    if labels.ndim != 1:
+        return labels.ndim == 2 and labels.shape[1] == 1 and labels.dtype.kind in "iub"
+    return labels.dtype.kind != "f" or bool((labels == np.floor(labels)).all())
+
+
+def _check_samples(subject: Subject) -> None:
+    """What shapes and types do not show: indices outside of tables, splits of other sizes."""
+    limits = {spec.name: spec.limit for spec in subject.specs if spec.limit}
+    for name, split in subject.dataset.splits.items():
+        for key, values in subject.inputs(split).items() if limits else ():
+            limit = limits.get(key)
+            if limit is None:
+                continue
+            bad = ((values < -limit) | (values >= limit)).reshape(len(values), -1).any(axis=1)
+            if bad.any():
+                row = int(np.argmax(bad))
+                message = (
+                    f"input '{key}' indexes a table of {limit} rows, but row {row} of the {name} "
+                    "samples goes outside it"
+                )
+                details = {"row": row, "limit": limit}
+                raise DatasetError(
+                    message, code="dataset-dtype", param=f"x_{name}", details=details
+                )
+        if name != "train":
+            _run_original(subject, subject.samples(split, SAMPLES), f"x_{name}")
+
+
+def _check_protect(subject: Subject) -> None:
+    """A pattern that matches nothing protects nothing, which nobody wants."""
+    graph = subject.model.graph
+    names = {node.name for node in graph.node} | {tensor.name for tensor in graph.initializer}
+    for pattern in subject.recipe.protect:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            message = f"protect pattern {pattern!r} matches no node and no weight of the model"
+            raise InputError(message, param="protect")
+
+
+def check_plan(subject: Subject, imported: ImportedModule) -> None:
+    """Whether there are steps enough, and the device.
+
+    Raises:
+        InputError: Too few steps, or no such device.
+    """
+    config = config_of(subject, imported)
+    device_of(config.device)
+    count = len(subject.dataset.train)
+    if "val" not in subject.dataset.splits:
+        count -= int(count * config.validation_ratio)
+    plan(config, max(1, count // min(config.batch_size, count)))
+
+
+def _run_original(subject: Subject, feeds: Feeds, param: str) -> Outputs:
+    """Outputs of the original, optimisations off."""
     try:
-        outputs = run_session(open_session(subject.model, level=OFF), feeds)
+        return run_session(open_session(subject.model, level=OFF), feeds)
     except Exception as error:
         shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
-        message = f"ONNX Runtime does not run the model on samples of the data set ({shapes})"
-        raise DatasetError(message, code="dataset-shape-mismatch", param="x_train") from error
+        message = (
+            f"the model does not run on samples of the data set ({shapes}) in ONNX Runtime; check "
+            "sizes, and that its element types are supported there"
+        )
+        raise DatasetError(message, code="dataset-shape-mismatch", param=param) from error
+
+
+def _classes(subject: Subject) -> int | None:
+    """Number of classes, from what the original returns for real samples."""
+    outputs = _run_original(subject, _some(subject), "x_train")
     name = subject.model.graph.output[0].name
     first = outputs.get(name)
     if first is None or first.dtype.kind != "f" or first.ndim != 2:
@@ -132,7 +230,7 @@ def _describe_space(subject: Subject, report: Report) -> None:
     say(report, "search-space", message, {"groups": len(analysis.space.groups), **counts})
 
 
-def _baseline(subject: Subject, classes: int | None) -> dict[str, object]:
+def _baseline(subject: Subject, classes: int | None, phases: Phases) -> dict[str, object]:
     """Figures of the original that the report compares with."""
     found: dict[str, object] = {"classes": classes, "accuracy": None, "evaluated_on": None}
     if classes is None or subject.evaluated is None:
@@ -140,6 +238,10 @@ def _baseline(subject: Subject, classes: int | None) -> dict[str, object]:
     name, split = subject.evaluated
     assert split.labels is not None
     measured = accuracy(
-        subject.model, subject.inputs(split), split.labels.astype(np.int64), threads=num_cpus()
+        subject.model,
+        subject.arrays(split),
+        split.labels.astype(np.int64),
+        threads=num_cpus(),
+        alive=phases.alive,
     )
     return {**found, "accuracy": measured, "evaluated_on": name}

@@ -19,6 +19,7 @@ class Phases:
         self._report = report
         self._stage = stage
         self._names = names
+        self._latest = (names[0], 1, 0.0)
 
     def begin(self, name: str) -> None:
         """Report that the phase ``name`` begins."""
@@ -29,7 +30,12 @@ class Phases:
         """Report that the last phase is done."""
         self._show(self._names[-1], len(self._names), 1.0)
 
+    def alive(self) -> None:
+        """Report again where the stage is: a phase that takes long is not a stage that hangs."""
+        self._show(*self._latest)
+
     def _show(self, name: str, step: int, fraction: float) -> None:
+        self._latest = (name, step, fraction)
         self._report(
             {
                 "kind": "progress",

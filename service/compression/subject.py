@@ -17,7 +17,15 @@ from graph_analysis.pipeline import Analysis, AnalysisOptions, analyze
 from graph_analysis.search_space import GroupKind
 from graph_analysis.solution import Solution
 from service.compression.run_directory import RunDirectory
-from service.datasets import Dataset, ModelInput, ModelInterface, Split, bound_inputs, read_dataset
+from service.datasets import (
+    SINGLE_INPUT,
+    Dataset,
+    ModelInput,
+    ModelInterface,
+    Split,
+    bound_inputs,
+    read_dataset,
+)
 from service.recipe import Recipe
 
 Array = npt.NDArray[Any]
@@ -59,7 +67,7 @@ class Subject:
     @cached_property
     def analysis(self) -> Analysis:
         """The search space, with free axes bound to the shapes of the training samples."""
-        recipe, samples = self.recipe, self.inputs(self.dataset.train)
+        recipe, samples = self.recipe, self.samples(self.dataset.train, 1)
         shapes = {
             spec.name: (spec.shape[0] or 1, *samples[spec.name].shape[1:])
             for spec in self.specs
@@ -92,6 +100,12 @@ class Subject:
         """The arrays of a split by the model's input names, in the model's types."""
         return bound_inputs(split, self.interface)
 
+    def arrays(self, split: Split) -> dict[str, Array]:
+        """The arrays of a split by the model's input names, as they are in the file."""
+        names = [entry.name for entry in self.interface.inputs]
+        given = dict(split.inputs)
+        return {names[0]: given[SINGLE_INPUT]} if SINGLE_INPUT in given else given
+
     def samples(self, split: Split, count: int) -> dict[str, Array]:
         """One batch of samples, spread evenly over a split.
 
@@ -101,7 +115,8 @@ class Subject:
         """
         wanted = self.fixed_batch or min(count, len(split))
         chosen = np.linspace(0, len(split) - 1, wanted).round().astype(np.int64)
-        return {name: values[chosen] for name, values in self.inputs(split).items()}
+        picked = {name: values[chosen] for name, values in split.inputs.items()}
+        return self.inputs(Split(inputs=picked, labels=None))
 
     @property
     def evaluated(self) -> tuple[str, Split] | None:
@@ -113,14 +128,16 @@ class Subject:
         return None
 
 
-def open_subject(run: RunDirectory, recipe: Recipe) -> Subject:
-    """Read model and data.
+def open_subject(
+    run: RunDirectory, recipe: Recipe, *, loaded: LoadedModel | None = None
+) -> Subject:
+    """Read model and data; ``loaded`` is the model where it has been read already.
 
     Raises:
         ModelError: The model cannot be used.
         DatasetError: The data cannot be read.
     """
-    loaded = load_model(run.model)
+    loaded = load_model(run.model) if loaded is None else loaded
     return Subject(
         loaded=loaded,
         dataset=read_dataset(run.dataset),

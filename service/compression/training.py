@@ -1,7 +1,6 @@
 """Stage ``train``: search and training, from the original weights to zeroed groups."""
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,16 @@ import numpy as np
 from optimizer.bridge.binding import bind
 from optimizer.bridge.module import import_model
 from optimizer.checkpoint import Checkpoint
-from optimizer.config import TrainConfig
 from optimizer.trainer import ArrayData, Arrays, Hooks, Progress, Stopped, TrainEvent, TrainResult
 from optimizer.trainer import train as run_training
 from service.compression.reporting import Report, ShouldStop, say
 from service.compression.run_directory import RunDirectory
+from service.compression.settings import config_of
 from service.compression.subject import Subject, open_subject
 from service.compression.weights_file import write_weights
 from service.datasets import Split
 from service.faults import fault
 from service.recipe import Recipe
-from service.settings import Settings
 
 
 def train_stage(
@@ -34,7 +32,6 @@ def train_stage(
     classes = json.loads(run.baseline.read_text())["classes"]
     imported = import_model(subject.analysis.maskable())
     binding = bind(subject.analysis, imported)
-    batch_size = recipe.batch_size if imported.batch_is_free else subject.fixed_batch
     splits = subject.dataset.splits
     try:
         result = run_training(
@@ -44,7 +41,7 @@ def train_stage(
                 validation=_arrays(subject, splits["val"], classes) if "val" in splits else None,
             ),
             binding=binding,
-            config=_config(recipe, batch_size or recipe.batch_size),
+            config=config_of(subject, imported),
             hooks=_hooks(report, should_stop),
             checkpoints=run.checkpoints,
         )
@@ -59,23 +56,6 @@ def train_stage(
     say(report, "trained", message, {"steps": result.steps, "units": units})
 
 
-def _config(recipe: Recipe, batch_size: int) -> TrainConfig:
-    quantity, ratio = recipe.target
-    return TrainConfig(
-        target_ratio=ratio,
-        quantity=quantity,
-        epochs=recipe.epochs,
-        batch_size=batch_size,
-        optimizer=recipe.optimizer,
-        lr=recipe.lr,
-        loss=recipe.loss,
-        seed=recipe.seed,
-        time_budget=recipe.time_budget,
-        device=recipe.device,
-        checkpoint_seconds=Settings.from_environment(os.environ).checkpoint_interval,
-    )
-
-
 def _arrays(subject: Subject, split: Split, classes: int | None) -> Arrays:
     labels = None
     if split.labels is not None and classes is not None:
@@ -84,8 +64,12 @@ def _arrays(subject: Subject, split: Split, classes: int | None) -> Arrays:
 
 
 def _hooks(report: Report, should_stop: ShouldStop) -> Hooks:
+    latest: dict[str, Any] = {"kind": "progress", "stage": "train", "phase": "starting"}
+    latest.update(step=0, total=0, fraction=0.0, metrics={})
+
     def on_progress(progress: Progress) -> None:
-        report(_progress_line(progress))
+        latest.update(_progress_line(progress))
+        report(dict(latest))
 
     def on_event(event: TrainEvent) -> None:
         if event.code == "training-resumed":
@@ -101,6 +85,7 @@ def _hooks(report: Report, should_stop: ShouldStop) -> Hooks:
         event=on_event,
         checkpoint=on_checkpoint,
         should_stop=should_stop,
+        alive=lambda: report(dict(latest)),
         fault=fault,
     )
 
@@ -132,4 +117,5 @@ def _figures(result: TrainResult[Any]) -> Mapping[str, Any]:
         "original_accuracy": result.original_accuracy,
         "restarts": result.restarts,
         "device": result.device,
+        "threads": result.threads,
     }

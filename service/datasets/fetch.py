@@ -57,6 +57,10 @@ class _AgainError(Exception):
         self.wait = wait
 
 
+def nothing() -> None:
+    """What is called after every piece where nobody listens."""
+
+
 def fetch(
     uri: DatasetUri,
     target: Path,
@@ -65,6 +69,7 @@ def fetch(
     is_complete: Callable[[Path], bool],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    alive: Callable[[], None] = nothing,
 ) -> Fetched:
     """Download ``uri`` to ``target``.
 
@@ -75,6 +80,7 @@ def fetch(
         is_complete: Whether a file bears its end mark; asked where no length was announced.
         clock: Monotonic seconds.
         sleep: Waits between tries.
+        alive: Called before every try and after every piece.
 
     Raises:
         DatasetError: ``dataset-unavailable``, ``-http-status``, ``-timeout``, ``-truncated``,
@@ -83,8 +89,9 @@ def fetch(
     deadline = Deadline(policy.limits.total_seconds, clock)
     with removed_on_failure(target):
         for attempt in count():
+            alive()
             try:
-                return _attempt(uri, target, policy, deadline, is_complete)
+                return _attempt(uri, target, policy, deadline, is_complete, alive)
             except _AgainError as error:
                 asked = min(error.wait, _LONGEST_WAIT_SECONDS)
                 wait = max(asked, policy.limits.backoff_seconds * 2**attempt)
@@ -100,6 +107,7 @@ def _attempt(
     policy: DatasetPolicy,
     deadline: Deadline,
     is_complete: Callable[[Path], bool],
+    alive: Callable[[], None],
 ) -> Fetched:
     """One try, redirects included."""
     for _ in range(policy.limits.redirects + 1):
@@ -107,7 +115,7 @@ def _attempt(
             headers = _headers(response)
             if response.status not in _REDIRECTS:
                 _check_answer(response.status, headers, policy)
-                fetched = _receive(response, target, policy, deadline)
+                fetched = _receive(response, target, policy, deadline, alive)
                 is_open_ended = not headers.keys() & {"content-length", "transfer-encoding"}
                 if is_open_ended and not is_complete(target):
                     raise _AgainError(_truncated())
@@ -181,7 +189,11 @@ def _check_answer(status: int, headers: Mapping[str, str], policy: DatasetPolicy
 
 
 def _receive(
-    response: httpcore.Response, target: Path, policy: DatasetPolicy, deadline: Deadline
+    response: httpcore.Response,
+    target: Path,
+    policy: DatasetPolicy,
+    deadline: Deadline,
+    alive: Callable[[], None],
 ) -> Fetched:
     """Case 4: write the body as it comes, counting and hashing."""
     digest, size, limit = hashlib.sha256(), 0, policy.limits.file_bytes
@@ -194,6 +206,7 @@ def _receive(
                 raise timed_out()
             digest.update(chunk)
             file.write(chunk)
+            alive()
     return Fetched(bytes=size, sha256=digest.hexdigest())
 
 

@@ -8,12 +8,12 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from service.datasets.fetch import Fetched, removed_on_failure, too_large
+from service.datasets.fetch import Fetched, nothing, removed_on_failure, too_large
 from service.datasets.uris import forbidden
 from service.errors import DatasetError
 
@@ -49,7 +49,14 @@ def open_below(path: Path, roots: Sequence[Path]) -> Iterator[BinaryIO]:
         yield file
 
 
-def copy_below(path: Path, roots: Sequence[Path], target: Path, *, limit: int) -> Fetched:
+def copy_below(
+    path: Path,
+    roots: Sequence[Path],
+    target: Path,
+    *,
+    limit: int,
+    alive: Callable[[], None] = nothing,
+) -> Fetched:
     """Copy a file below one of ``roots`` to ``target``, counting and hashing.
 
     Raises:
@@ -67,6 +74,7 @@ def copy_below(path: Path, roots: Sequence[Path], target: Path, *, limit: int) -
                     raise too_large(limit, None)
                 digest.update(chunk)
                 file.write(chunk)
+                alive()
     return Fetched(bytes=count, sha256=digest.hexdigest())
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.datasets.dataset import Dataset, dataset_of
-from service.datasets.fetch import Fetched, fetch
+from service.datasets.fetch import Fetched, fetch, nothing
 from service.datasets.files import copy_below
 from service.datasets.npz import has_end_record, read_npz
 from service.datasets.policy import DatasetLimits, DatasetPolicy
@@ -43,6 +43,7 @@ def pin_dataset(
     expected_sha256: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    alive: Callable[[], None] = nothing,
 ) -> PinnedDataset:
     """Bring the bytes behind an address into ``target``, once.
 
@@ -53,6 +54,7 @@ def pin_dataset(
         expected_sha256: Digest recorded by an earlier attempt.
         clock: Monotonic seconds.
         sleep: Waits between tries.
+        alive: Called before every try and after every piece of the file.
 
     Raises:
         DatasetError: The address is refused, fetching fails, or the bytes are others than those of
@@ -66,10 +68,16 @@ def pin_dataset(
     partial = target.with_name(target.name + ".part")
     if checked.scheme == "file":
         limit = policy.limits.file_bytes
-        fetched = copy_below(Path(checked.text), policy.roots, partial, limit=limit)
+        fetched = copy_below(Path(checked.text), policy.roots, partial, limit=limit, alive=alive)
     else:
         fetched = fetch(
-            checked, partial, policy, is_complete=has_end_record, clock=clock, sleep=sleep
+            checked,
+            partial,
+            policy,
+            is_complete=has_end_record,
+            clock=clock,
+            sleep=sleep,
+            alive=alive,
         )
     if expected_sha256 not in (None, fetched.sha256):
         partial.unlink()

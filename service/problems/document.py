@@ -89,7 +89,12 @@ def problem_of_error(error: SecateurError, *, request_id: str | None = None) -> 
 
 
 def problem_of_job(code: str, detail: str | None, *, param: str | None = None) -> Problem:
-    """Describe why a job failed: the same document without an HTTP status."""
+    """Describe why a job failed: the same document without an HTTP status.
+
+    What is said of a code that is not in the catalogue is for nobody's eyes.
+    """
+    if code not in KINDS:
+        code, detail, param = "internal", _INTERNAL_DETAIL, None
     document = problem(code, detail or None, param=param)
     del document["status"]
     return document

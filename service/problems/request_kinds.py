@@ -150,6 +150,11 @@ REQUEST_KINDS = (
         "Smaller batches did not help.", "Reduce batch_size or use a larger machine.",
     ),
     kind(
+        "sandbox-unavailable", 503, "The service cannot check models safely",
+        "Its operator requires isolation that this machine's kernel does not have.",
+        "Tell the operator: SECATEUR_REQUIRE_SANDBOX is set, and Landlock or seccomp is missing.",
+    ),
+    kind(
         "training-diverged", None, "The training diverged",
         "The loss became NaN or infinite, also with smaller learning rates.", "Reduce lr.",
     ),

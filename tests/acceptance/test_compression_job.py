@@ -16,7 +16,7 @@ from tests.acceptance.test_serve import MODEL, Served, serving
 from tests.acceptance.worker_host import wait
 from tests.unit.service.compression.runs import some_digits
 
-SETTINGS = {"target_macs": "0.25", "epochs": "12", "batch_size": "32"}
+SETTINGS = {"target_macs": "0.25", "epochs": "40", "batch_size": "32"}
 
 
 @pytest.fixture(scope="module")

@@ -48,3 +48,19 @@ def test_every_make_target_explains_itself() -> None:
     assert phony is not None
     for target in phony.group(1).split():
         assert re.search(rf"^{target}:.*## ", makefile, flags=re.MULTILINE), target
+
+
+def test_every_code_that_is_raised_has_a_page() -> None:
+    from service.problems import KINDS
+
+    pattern = re.compile(r"""(?:code|default_code[^=]*)\s*=\s*["']([a-z]+(?:-[a-z]+)+)["']""")
+    raised = {
+        code
+        for package in ("graph_analysis", "optimizer", "exporters", "service")
+        for path in (ROOT / package).rglob("*.py")
+        for code in pattern.findall(path.read_text())
+    }
+    of_commands = {"output-not-writable", "solution-invalid", "model-unreadable"}
+    of_the_client = {"service-unreachable"}
+    of_events = {"schedule-compressed", "training-restarted", "training-resumed"}
+    assert raised - set(KINDS) - of_commands - of_the_client - of_events == set()

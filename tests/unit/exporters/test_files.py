@@ -1,11 +1,12 @@
 """Model files appear whole or not at all."""
 
+import os
 from pathlib import Path
 
 import onnx
 import pytest
 
-from exporters.files import copy_files, write_models
+from exporters.files import check_writable, copy_files, write_models
 from graph_analysis.errors import InputError
 from tests.unit.exporters.graphs import build, node
 
@@ -67,3 +68,22 @@ def test_a_lost_source_is_an_error_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot write"):
         copy_files({tmp_path / "made/a": tmp_path / "gone"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_be_written_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    check_writable([tmp_path / "a", tmp_path / "new/folder/b"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+@pytest.mark.parametrize("bad", ["folder", "file/below", "pipe"])
+def test_what_cannot_be_written_is_said_at_once(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="cannot write"):
+        check_writable([tmp_path / "a", tmp_path / bad])
+    with pytest.raises(InputError, match="cannot write"):
+        copy_files({tmp_path / bad: tmp_path / "file"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "pipe"]

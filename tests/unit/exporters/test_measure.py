@@ -79,7 +79,7 @@ def test_accuracy_of_a_choice_per_position() -> None:
     "inputs, labels, message",
     [
         ({"z": one_hot(0)}, [0], "no samples for input 'x'; there are some for \\['z'\\]"),
-        ({"": np.zeros((1, 4))}, [0], "does not take these samples"),
+        ({"": np.zeros((1, 4))}, [0], "does not run on samples 0 to"),
         ({"": one_hot(0)}, [[0, 1]], "labels hold \\[2\\]"),
         ({"": np.zeros((0, 3))}, [], "no samples"),
     ],
@@ -87,7 +87,7 @@ def test_accuracy_of_a_choice_per_position() -> None:
 def test_data_that_do_not_fit_are_named(inputs, labels, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         accuracy(classifier(), inputs, np.asarray(labels))
-    assert caught.value.code == "dataset-mismatch"
+    assert caught.value.code == "dataset-shape-mismatch"
 
 
 def test_a_model_without_scores_has_no_accuracy() -> None:
@@ -100,3 +100,11 @@ def test_bytes_in_memory_are_those_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(classifier().SerializeToString())
     assert file_bytes(path) == file_bytes(classifier())
+
+
+def test_a_slow_model_gets_fewer_rounds_but_one_at_least() -> None:
+    ticks = iter(range(0, 10**15, 10**9))
+    found = latencies(
+        {"a": classifier()}, rounds=50, warm_up=5, seconds=4.5, clock=lambda: next(ticks)
+    )
+    assert 1 <= found["a"].runs < 5

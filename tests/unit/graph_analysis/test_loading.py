@@ -85,3 +85,10 @@ def test_a_copy_never_takes_a_name_that_is_there() -> None:
     loaded = load_model(small(nodes, weights))
     assert [node.input[1] for node in loaded.model.graph.node] == ["b", "b__2_2", "b__2"]
     assert loaded.copies == {"b__2_2": "b"}
+
+
+def test_a_vector_with_different_values_was_shared_on_purpose() -> None:
+    nodes = [helper.make_node("Mul", ["x", "s"], ["a"]), helper.make_node("Mul", ["a", "s"], ["y"])]
+    loaded = load_model(small(nodes, {"s": np.arange(4, dtype=np.float32)}))
+    assert [node.input[1] for node in loaded.model.graph.node] == ["s", "s"]
+    assert loaded.copies == {}

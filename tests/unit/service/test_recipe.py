@@ -40,3 +40,15 @@ def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> Non
 def test_a_target_is_needed() -> None:
     with pytest.raises(InputError, match="exactly one"):
         Recipe.parse({})
+
+
+def test_lists_are_texts_with_commas_or_lists_of_them() -> None:
+    for given in ("a,b", ["a", "b"], ["a,b"]):
+        assert Recipe.parse({"target_macs": 0.5, "protect": given}).protect == ("a", "b")
+
+
+def test_no_loss_of_accuracy_may_be_asked_for() -> None:
+    assert Recipe.parse({"target_macs": 0.5, "max_accuracy_drop": 0}).max_accuracy_drop == 0
+    for value in (-0.1, 1.1, 10**400):
+        with pytest.raises(InputError, match="at least 0 and at most 1"):
+            Recipe.parse({"target_macs": 0.5, "max_accuracy_drop": value})

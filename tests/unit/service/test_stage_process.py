@@ -1,5 +1,6 @@
 """The process of one stage, run here in a thread's place and once for real."""
 
+import errno
 import hashlib
 import json
 import os
@@ -159,3 +160,20 @@ def test_what_libraries_print_does_not_disturb_the_lines(run: Path) -> None:
     assert "a library prints" in done.stderr
     kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
     assert kinds[-1] == "result"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), "out-of-memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory"),
+        (OSError(errno.ENOSPC, "full"), "insufficient-storage"),
+        (OSError(errno.EACCES, "no"), "internal"),
+        (RuntimeError("a bug"), "internal"),
+    ],
+)
+def test_what_nobody_raised_on_purpose_has_a_code(error: Exception, code: str) -> None:
+    assert stage_process._code_of(error) == code
+    wrapped = RuntimeError("around it")
+    wrapped.__cause__ = error
+    assert stage_process._code_of(wrapped) == code

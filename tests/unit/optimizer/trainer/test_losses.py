@@ -107,3 +107,17 @@ def test_small_helpers() -> None:
     assert is_finite(torch.tensor(1.0))
     assert not is_finite(torch.tensor(math.nan))
     assert not is_finite(torch.tensor(math.inf))
+
+
+def test_without_labels_a_shift_of_all_values_is_seen() -> None:
+    """Nobody knows whether they are class scores: a softmax would not see it."""
+    teacher = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    settings = {"distillation_weight": 0.9, "temperature": 4.0, "label_smoothing": 0.0}
+    unlabelled = objective_for("auto", [teacher], None, **settings)
+    labels = torch.arange(8) % 3
+    labelled = objective_for("auto", [teacher], labels, **settings)
+    assert unlabelled.loss([teacher], [teacher], None) == 0
+    assert unlabelled.loss([teacher + 5], [teacher], None) > 1
+    same, shifted = (labelled.loss([out], [teacher], labels) for out in (teacher, teacher + 5))
+    assert torch.isclose(same, shifted, atol=1e-5)
+    assert unlabelled.num_correct([teacher], None) is None

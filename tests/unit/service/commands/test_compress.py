@@ -1,6 +1,11 @@
 """``secateur compress`` as a user meets it."""
 
 import json
+import os
+import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +43,8 @@ def names(folder: Path) -> list[str]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Our own temporary files; torch makes a folder for a cache of its own."""
-    return [name for name in names(folder.parent / "temporary") if "torch" not in name]
+    """Our own temporary files; libraries make caches of their own."""
+    return [name for name in names(folder.parent / "temporary") if "secateur" in name]
 
 
 def test_model_report_and_nothing_else(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +99,7 @@ def test_what_cannot_be_done_is_one_line(
     ("output", "text"),
     [
         ("model.onnx", "choose another output"),
+        ("data.npz", "choose another output"),
         ("missing/out.onnx", "does not exist"),
         (".", "is a folder"),
     ],
@@ -110,7 +116,7 @@ def test_a_report_folder_that_is_a_file_is_refused_at_once(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compress(folder, *QUICK, "--report", str(folder / "data.npz")) == 2
-    assert "not a folder" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_missing_data_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +127,7 @@ def test_missing_data_is_named(folder: Path, capsys: pytest.CaptureFixture[str])
 def test_a_bad_model_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "model.onnx").write_bytes(MODEL_PATH.read_bytes()[:1000])
     assert compress(folder) == 2
-    assert "truncated" in capsys.readouterr().err
+    assert "ends early" in capsys.readouterr().err
     assert names(folder) == ["data.npz", "model.onnx"]
 
 
@@ -129,3 +135,59 @@ def test_addresses_stay_and_paths_become_addresses(tmp_path: Path) -> None:
     assert dataset_uri("https://example.org/a.npz") == "https://example.org/a.npz"
     (tmp_path / "a b.npz").touch()
     assert dataset_uri(str(tmp_path / "a b.npz")) == (tmp_path / "a b.npz").as_uri()
+
+
+def test_the_report_never_overwrites_the_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--report", str(folder / "report"))
+    assert compress(folder, *QUICK, *where, output="report/report.json") == 2
+    assert "also a file of the report" in capsys.readouterr().err
+
+
+def test_a_device_is_no_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(folder / "pipe")
+    assert compress(folder, output="pipe") == 2
+    assert "no regular file" in capsys.readouterr().err
+    assert stat.S_ISFIFO((folder / "pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_nothing_behind(folder: Path, number: signal.Signals) -> None:
+    temporary = folder.parent / "temporary"
+    where = ("--data", str(folder / "data.npz"), "-o", str(folder / "out.onnx"))
+    slow = ("--target-macs", "0.4", "--epochs", "5000", "--batch-size", "32")
+    code = "import sys; from service.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "compress", str(folder / "model.onnx"), *where, *slow],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        while not process.stderr.readline().startswith("train: "):
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    finally:
+        process.kill()
+        process.stderr.close()
+        process.wait()
+    assert names(folder) == ["data.npz", "model.onnx"]
+    assert left_behind(folder) == []
+
+
+def test_weights_in_another_file_are_taken_along(folder: Path) -> None:
+    model = onnx.load(MODEL_PATH)
+    (folder / "model.onnx").unlink()
+    onnx.save(
+        model,
+        folder / "model.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    assert compress(folder) == 0
+    (folder / "weights.bin").unlink()
+    assert compress(folder) == 2

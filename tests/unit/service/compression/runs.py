@@ -33,6 +33,11 @@ class Lines:
         return [line for line in self.lines if line["kind"] == kind]
 
     @property
+    def steps(self) -> int:
+        """Training steps that were reported."""
+        return max((line["step"] for line in self.of("progress")), default=0)
+
+    @property
     def codes(self) -> list[str]:
         return [line["data"]["code"] for line in self.of("event")]
 

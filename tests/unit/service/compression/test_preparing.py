@@ -71,6 +71,73 @@ def test_everything_protected_leaves_nothing_to_do(tmp_path: Path) -> None:
     assert caught.value.code == "model-nothing-to-prune"
 
 
+def test_a_protect_pattern_must_match(tmp_path: Path) -> None:
+    run = digits_run(tmp_path / "run")
+    with pytest.raises(SecateurError, match="matches no node") as caught:
+        only("prepare", run, recipe(protect="*,nomatch*"))
+    assert caught.value.param == "protect"
+
+
+def test_too_few_steps_are_refused_before_training(tmp_path: Path) -> None:
+    run = digits_run(tmp_path / "run")
+    with pytest.raises(SecateurError, match="too few to remove anything"):
+        only("prepare", run, recipe(epochs=1, batch_size=200))
+
+
+def token_model() -> onnx.ModelProto:
+    """Ids into a table of 20 rows, a mean, two classes."""
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], name="rows"),
+        helper.make_node("ReduceMean", ["rows"], ["mean"], name="mean", axes=[1], keepdims=0),
+        helper.make_node("Gemm", ["mean", "a", "b"], ["hidden"], name="first"),
+        helper.make_node("Relu", ["hidden"], ["positive"], name="relu"),
+        helper.make_node("Gemm", ["positive", "c", "d"], ["y"], name="second"),
+    ]
+    rng = np.random.default_rng(0)
+    shapes = {"table": (20, 16), "a": (16, 32), "b": (32,), "c": (32, 2), "d": (2,)}
+    weights = [
+        onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tokens",
+        [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["n", 5])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 2])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_index_outside_of_its_table_is_named(tmp_path: Path, split: str) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {f"x_{name}": rng.integers(0, 20, (64, 5)) for name in ("train", "val")}
+    arrays["y_train"] = rng.integers(0, 2, 64)
+    good = make_run(tmp_path / "good", token_model(), arrays)
+    only("prepare", good, recipe(multiple=1, target_macs=0.5))
+    arrays[f"x_{split}"][37, 2] = 20
+    run = make_run(tmp_path / "bad", token_model(), arrays)
+    with pytest.raises(SecateurError, match=f"row 37 of the {split} samples") as caught:
+        only("prepare", run, recipe(multiple=1, target_macs=0.5))
+    assert caught.value.code == "dataset-dtype"
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [np.linspace(0, 9, 320), np.zeros((320, 3)), np.linspace(0, 1, 3200).reshape(320, 10)],
+)
+def test_targets_of_a_regression_are_not_taken_for_classes(
+    tmp_path: Path, targets: np.ndarray
+) -> None:
+    run = digits_run(tmp_path / "run", y_train=targets, y_val=None, y_test=None)
+    assert "labels-not-used" in only("prepare", run, recipe()).codes
+    with pytest.raises(SecateurError, match="class numbers") as caught:
+        only("prepare", run, recipe(loss="cross-entropy"))
+    assert caught.value.code == "dataset-labels"
+
+
 @pytest.mark.parametrize(
     "settings", [{"loss": "mix"}, {"loss": "cross-entropy"}, {"max_accuracy_drop": 0.01}]
 )

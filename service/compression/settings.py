@@ -1,0 +1,31 @@
+"""A job's recipe as the trainer's settings."""
+
+import os
+
+from optimizer.bridge.module import ImportedModule
+from optimizer.config import TrainConfig
+from service.compression.subject import Subject
+from service.settings import Settings
+
+_NO_STEPS = 1 << 40  # checkpoints are written by time alone
+
+
+def config_of(subject: Subject, imported: ImportedModule) -> TrainConfig:
+    """The trainer's settings; a batch size that the file fixes wins over the recipe's."""
+    recipe = subject.recipe
+    quantity, ratio = recipe.target
+    fixed = None if imported.batch_is_free else subject.fixed_batch
+    return TrainConfig(
+        target_ratio=ratio,
+        quantity=quantity,
+        epochs=recipe.epochs,
+        batch_size=fixed or recipe.batch_size,
+        optimizer=recipe.optimizer,
+        lr=recipe.lr,
+        loss=recipe.loss,
+        seed=recipe.seed,
+        time_budget=recipe.time_budget,
+        device=recipe.device,
+        checkpoint_steps=_NO_STEPS,
+        checkpoint_seconds=Settings.from_environment(os.environ).checkpoint_interval,
+    )
