@@ -13,6 +13,7 @@ from exporters.constants import Rule
 from exporters.draft import Draft, get_attribute, set_attribute
 from exporters.errors import SurgeryError
 from exporters.operands import Operands
+from graph_analysis.trace_graph import STATE_SLOTS
 
 _CONV_WEIGHT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 
@@ -64,11 +65,20 @@ def norm_groups(operands: Operands, node: onnx.NodeProto) -> None:
 
 
 def hidden_size(operands: Operands, node: onnx.NodeProto) -> None:
-    """``hidden_size`` of a recurrent operator: the last axis of its recurrence weight."""
+    """``hidden_size`` of a recurrent operator: the last axis of its recurrence weight.
+
+    An initial state of zeros would keep its old width; the operator starts from zeros without one.
+    """
+    draft = operands.draft
     if get_attribute(node, "hidden_size") is not None:
-        size = _length(operands.draft, node.input[2], 2, node)
+        size = _length(draft, node.input[2], 2, node)
         if size != get_attribute(node, "hidden_size"):
             set_attribute(node, "hidden_size", size)
+    origin = draft.origin[node.name]
+    if 2 in draft.keep.get(origin.input[2], {}):
+        for slot in STATE_SLOTS[node.op_type]:
+            if slot < len(node.input) and origin.input[slot] in draft.zeros:
+                node.input[slot] = ""
 
 
 RULES: Mapping[str, Rule] = {

@@ -29,6 +29,7 @@ class Draft:
         shapes_before: The same before it.
         origin: Node name -> the node as it was before any edit. Positions and lengths are those of
             its tensors: a spliced joint changes what a consumer reads, not what its bounds meant.
+        zeros: Initial states of recurrent operators that hold nothing but 0, whatever their width.
         before: Shape arithmetic as it comes to before the cut.
         after: The same after it, as the draft stands.
     """
@@ -40,6 +41,7 @@ class Draft:
     shapes: dict[str, tuple[int, ...]]
     shapes_before: dict[str, tuple[int, ...]]
     origin: Mapping[str, onnx.NodeProto]
+    zeros: frozenset[str] = frozenset()
     before: Values = field(default_factory=dict)
     after: Values = field(default_factory=dict)
 

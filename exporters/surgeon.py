@@ -57,7 +57,7 @@ def shrink(
     effects = analysis.effects(solution)
     whole = analysis.effects(Solution(space=solution.space, removed={}))
     source = analysis.loaded.model
-    draft = _draft(source, effects, whole, weights)
+    draft = _draft(source, effects, whole, weights, analysis.graph.zeros)
     erasing.erase(draft, effects.removed_nodes, effects.splices)
     cleanup.remove_dead(draft)
     _rewrite(draft)
@@ -75,6 +75,7 @@ def _draft(
     effects: Effects,
     whole: Effects,
     weights: Mapping[str, npt.NDArray[np.generic]] | None,
+    zeros: frozenset[str],
 ) -> Draft:
     model = tensors.copy_without(source, "initializer", "node")
     nodes = []
@@ -90,6 +91,7 @@ def _draft(
         shapes={name: tuple(shape) for name, shape in effects.shapes.items()},
         shapes_before={name: tuple(shape) for name, shape in whole.shapes.items()},
         origin={node.name: node for node in source.graph.node},
+        zeros=zeros,
     )
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import onnx
 
 from graph_analysis.labels import Axis, Classes, Labelling
-from graph_analysis.trace_graph import FLOATS, TraceGraph, Vertex
+from graph_analysis.rules.recurrent import GATES
+from graph_analysis.trace_graph import FLOATS, STATE_SLOTS, TraceGraph, Vertex
 
 # first input slot that holds statistics or settings instead of weights
 _SETTINGS_FROM = {"BatchNormalization": 3, "Resize": 1, "Upsample": 1, "Clip": 1, "Pad": 1}
@@ -38,7 +39,7 @@ class Product:
 class CostModel:
     """Costs by owner: vertex index -> MACs, initializer -> elements; and what an element weighs."""
 
-    macs: Mapping[int, Product]
+    macs: Mapping[int, tuple[Product, ...]]  # their sum
     elements: Mapping[str, Product]
     item_bytes: Mapping[str, int]
     parameters: frozenset[str]  # float weights; no scalars, running statistics, integers
@@ -48,13 +49,15 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
     """Costs of every vertex and initializer of a labelled graph, per sample.
 
     Conv: output positions x kernel x W.shape[0] x W.shape[1]. ConvTranspose: input positions the
-    same way. Gemm, MatMul: output elements x contracted length. Everything else counts 0.
+    same way. Gemm, MatMul: output elements x contracted length. LSTM, GRU, RNN: steps x elements of
+    W and of R. Everything else counts 0. What an initial state of zeros is made from is no weight.
     """
     settings = {
         name
         for vertex in graph.vertices
         for name in vertex.inputs[_SETTINGS_FROM.get(vertex.op_type, len(vertex.inputs)) :]
     }
+    settings |= {name for name in graph.zeros if _makes_zeros_only(graph, name)}
     elements, sizes, parameters = {}, {}, set()
     for name, tensor in graph.initializers.items():
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
@@ -64,12 +67,22 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
             parameters.add(name)
     macs = {}
     for vertex in graph.vertices:
-        product = _vertex_macs(graph, labelling, classes, vertex)
-        if product is not None:
-            macs[vertex.index] = product
+        products = _vertex_macs(graph, labelling, classes, vertex)
+        if products:
+            macs[vertex.index] = products
     return CostModel(
         macs=macs, elements=elements, item_bytes=sizes, parameters=frozenset(parameters)
     )
+
+
+def _makes_zeros_only(graph: TraceGraph, name: str) -> bool:
+    """Whether an initializer of zeros is nothing but an initial state, or what makes one."""
+    for index, slot in graph.consumers.get(name, ()):
+        vertex = graph.vertices[index]
+        is_state = slot in STATE_SLOTS.get(vertex.op_type, ())
+        if not is_state and not all(_makes_zeros_only(graph, out) for out in vertex.outputs if out):
+            return False
+    return name not in graph.outputs and name in graph.zeros
 
 
 def _product(factor: int, shape: npt.ArrayLike, axes: list[Axis], classes: Classes) -> Product:
@@ -85,23 +98,28 @@ def _product(factor: int, shape: npt.ArrayLike, axes: list[Axis], classes: Class
 
 def _vertex_macs(
     graph: TraceGraph, labelling: Labelling, classes: Classes, vertex: Vertex
-) -> Product | None:
+) -> tuple[Product, ...]:
     if not vertex.is_standard or len(vertex.inputs) < 2:
-        return None
+        return ()
     names = (vertex.inputs[0], vertex.inputs[1], vertex.outputs[0])
     shapes = [graph.shape(name) for name in names]
     if any(shape is None for shape in shapes):
-        return None
+        return ()
     x, weight, out = (shape or () for shape in shapes)
     if vertex.op_type in ("Conv", "ConvTranspose"):
         positions = out if vertex.op_type == "Conv" else x
         factor = int(np.prod(weight[2:])) * int(np.prod(positions[2:])) * positions[0]
-        return _product(factor, weight[:2], labelling.of(vertex.inputs[1])[:2], classes)
+        return (_product(factor, weight[:2], labelling.of(vertex.inputs[1])[:2], classes),)
     if vertex.op_type == "Gemm":
         turned = vertex.attributes.get("transA", 0)
         axes = [labelling.of(names[0])[0 if turned else 1], *labelling.of(names[2])]
-        return _product(1, [x[0 if turned else 1], *out], axes, classes)
+        return (_product(1, [x[0 if turned else 1], *out], axes, classes),)
     if vertex.op_type == "MatMul":
         axes = [labelling.of(names[0])[-1], *labelling.of(names[2])]
-        return _product(1, [x[-1], *out], axes, classes)
-    return None
+        return (_product(1, [x[-1], *out], axes, classes),)
+    if vertex.op_type in GATES:
+        return tuple(
+            _product(x[0] * x[1], graph.shape(name) or (), labelling.of(name), classes)
+            for name in vertex.inputs[1:3]
+        )
+    return ()

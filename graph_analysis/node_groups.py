@@ -176,7 +176,8 @@ def _with_costs(entry: NodeGroup, costs: CostModel, labels: int) -> NodeGroup:
     unit = entry.classes[0]
     macs = sum(
         product.count(none) - product.count(gone)
-        for product in costs.macs.values()
+        for products in costs.macs.values()
+        for product in products
         if any(unit in axis for axis in product.axes)
     )
     names = {slices.initializer for slices in entry.group.cut} & costs.parameters
@@ -199,6 +200,8 @@ def _frozen(
         axes = labelling.axes.get(name)
         if name in denied:
             reason = denied[name]
+        elif name in graph.zeros and axes is None:
+            reason = "an initial state of zeros, which is the same as none"
         elif axes is None:
             reason = "no operator uses it as a weight"
         elif not any(axis is not None for axis in axes):

@@ -121,8 +121,9 @@ class Analysis:
         """The same, from marks of removed classes and remaining vertices."""
         return sum(
             product.count(gone)
-            for index, product in self.costs.macs.items()
+            for index, products in self.costs.macs.items()
             if index not in remaining.removed
+            for product in products
         )
 
     def parameters(self, solution: Solution) -> int:
@@ -229,7 +230,7 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
             for name in costs.parameters
             if name not in loaded.copies
         ),
-        macs=sum(product.count(none) for product in costs.macs.values()),
+        macs=sum(p.count(none) for products in costs.macs.values() for p in products),
     )
     analysis = Analysis(
         loaded=loaded,

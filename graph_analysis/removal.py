@@ -13,6 +13,7 @@ import numpy as np
 from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
 from graph_analysis.node_groups import masked_places, with_masks
+from graph_analysis.rules.recurrent import is_silent_without_weights
 from graph_analysis.search_space import Group, GroupKind, WeightSlices
 from graph_analysis.segments import Piece, Segment, SegmentGraph
 from graph_analysis.trace_graph import TraceGraph
@@ -152,8 +153,9 @@ def _shared(graph: TraceGraph, segment: Segment, weights: Sequence[str]) -> str 
 
 def _tail(graph: TraceGraph, segment: Segment) -> str | None:
     """Why the segment's output is not zero once its weights are; None when it is."""
-    if segment.pieces[-1].output in graph.outputs:
-        return "its end is a graph output"
+    made = {name for p in segment.pieces for m in p.members for name in m.outputs}
+    if made.intersection(graph.outputs):
+        return "a graph output lies in it"
     zero = False
     for piece in segment.pieces:
         zero = _silences(graph, piece) or (zero and _keeps_zero(graph, piece))
@@ -166,6 +168,8 @@ def _silences(graph: TraceGraph, piece: Piece) -> bool:
         return False
     if vertex.op_type in _STEMS:
         return vertex.op_type == "MatMul" or all(n in graph.weights for n in vertex.inputs[1:] if n)
+    if is_silent_without_weights(graph, vertex):
+        return True
     return vertex.op_type in _AFFINE and len(vertex.inputs) > 2
 
 

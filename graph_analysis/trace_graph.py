@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from graph_analysis.shapes import Array, Shapes
 
@@ -16,6 +18,24 @@ FLOATS = frozenset(
         onnx.TensorProto.DOUBLE,
         onnx.TensorProto.FLOAT16,
         onnx.TensorProto.BFLOAT16,
+    }
+)
+STATE_SLOTS = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # initial states of recurrent operators
+_MOVES_ONLY = frozenset(
+    {
+        "Cast",
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
     }
 )
 
@@ -73,6 +93,35 @@ class TraceGraph:
             if vertex.inputs and all(not name or name in found for name in vertex.inputs):
                 found.update(vertex.outputs)
         return frozenset(found)
+
+    @cached_property
+    def zeros(self) -> frozenset[str]:
+        """Initial states of recurrent operators, and what makes them, that hold nothing but 0.
+
+        A state of zeros is what the operators take if they are given none.
+        """
+        known: dict[str, bool] = {}
+        for vertex in self.vertices:
+            for slot in STATE_SLOTS.get(vertex.op_type, ()) if vertex.is_standard else ():
+                if slot < len(vertex.inputs) and vertex.inputs[slot]:
+                    self._is_zero(vertex.inputs[slot], known)
+        return frozenset(name for name, is_zero in known.items() if is_zero)
+
+    def _is_zero(self, name: str, known: dict[str, bool]) -> bool:
+        if name not in known:
+            maker = self.vertices[self.producer[name]] if name in self.producer else None
+            if name in self.initializers and name not in self.inputs:
+                known[name] = not np.any(numpy_helper.to_array(self.initializers[name]))
+            elif maker is None or not maker.is_standard:
+                known[name] = False
+            elif maker.op_type == "ConstantOfShape":
+                value = maker.attributes.get("value")
+                known[name] = value is None or not np.any(numpy_helper.to_array(value))
+            else:
+                parts = maker.inputs if maker.op_type == "Concat" else maker.inputs[:1]
+                moves = maker.op_type in _MOVES_ONLY
+                known[name] = moves and all(self._is_zero(part, known) for part in parts)
+        return known[name]
 
     def constant(self, name: str) -> Array | None:
         """Value of a small tensor that does not depend on the data, under the binding."""

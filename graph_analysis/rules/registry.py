@@ -5,7 +5,14 @@ from collections.abc import Callable
 import onnx
 
 from graph_analysis.labels import Axes, Labelling
-from graph_analysis.rules import contraction, elementwise, movement, normalisation, spatial
+from graph_analysis.rules import (
+    contraction,
+    elementwise,
+    movement,
+    normalisation,
+    recurrent,
+    spatial,
+)
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
 Rule = Callable[[Labelling, Vertex], list[Axes]]
@@ -14,6 +21,7 @@ _RULES: dict[str, Rule] = {
     **elementwise.RULES,
     **movement.RULES,
     **normalisation.RULES,
+    **recurrent.RULES,
     **spatial.RULES,
 }
 

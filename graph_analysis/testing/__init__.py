@@ -7,13 +7,20 @@ from collections.abc import Callable, Mapping
 
 import onnx
 
-from graph_analysis.testing import convolutions, data_movement, joints, norms_and_gates, tokens
+from graph_analysis.testing import (
+    convolutions,
+    data_movement,
+    joints,
+    norms_and_gates,
+    recurrent,
+    tokens,
+)
 from graph_analysis.testing.builder import BATCH, GraphBuilder
 from graph_analysis.testing.random_networks import random_network
 
 HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
     case.__name__: case
-    for module in (joints, convolutions, data_movement, norms_and_gates, tokens)
+    for module in (joints, convolutions, data_movement, norms_and_gates, tokens, recurrent)
     for case in module.CASES
 }
 

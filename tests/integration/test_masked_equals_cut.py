@@ -177,6 +177,27 @@ def test_a_slightly_wrong_weight_fails(analysis: Analysis) -> None:
     assert outcome(analysis, replace(cut, index, array * np.float32(1.001)), solution)
 
 
+@pytest.mark.parametrize("case", ["lstm_2layer_bidir", "gru", "rnn_2layer_sigmoid"])
+def test_other_hidden_units_fail(case: str, analyses: dict[str, Analysis]) -> None:
+    analysis = analyses[case]
+    group = next(g for g in analysis.space.groups if g.units == 32)
+    solution = Solution.of(analysis.space, {group.id: (3, 5)})
+    cut = shrink(analysis, solution)
+    assert outcome(analysis, cut, solution) == []
+    assert outcome(
+        analysis, shrink(analysis, Solution.of(analysis.space, {group.id: (3, 6)})), solution
+    )
+    for index, entry in enumerate(cut.graph.initializer):
+        kind = entry.name.split("_")[0]
+        if kind not in ("W", "R", "B"):
+            continue
+        array = numpy_helper.to_array(entry)
+        for axis in (1, 2) if kind == "R" else (1,):
+            swapped = array.copy()
+            np.moveaxis(swapped, axis, 0)[[0, 1]] = np.moveaxis(array, axis, 0)[[1, 0]]
+            assert outcome(analysis, replace(cut, index, swapped), solution), (entry.name, axis)
+
+
 def test_zeros_and_nan_fail() -> None:
     reference = {"y": np.array([[0.5, -2.0]], dtype=np.float32)}
     assert differences(reference, reference) == []

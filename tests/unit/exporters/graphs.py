@@ -40,6 +40,11 @@ class FakeLoaded:
 
 
 @dataclass(frozen=True)
+class FakeGraph:
+    zeros: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class FakeAnalysis:
     """An analysis that knows one solution, written down by hand."""
 
@@ -49,6 +54,7 @@ class FakeAnalysis:
     removed_nodes: frozenset[str] = frozenset()
     splices: Mapping[str, str] = field(default_factory=dict)
     broken: tuple[str, ...] = ()
+    graph: FakeGraph = FakeGraph()
     runs: bool = True  # False: ONNX Runtime does not know an operator, so shapes stay unknown
 
     @property

@@ -94,6 +94,22 @@ def test_hidden_size_is_that_of_the_recurrence_weight() -> None:
     assert get_attribute(lstm, "hidden_size") == 5
 
 
+@pytest.mark.parametrize(("state", "left"), [("zeros", ""), ("learned", "learned")])
+def test_a_state_of_zeros_is_left_out_when_the_units_are_cut(state: str, left: str) -> None:
+    gru = node("GRU", "x w r", "y", hidden_size=8)
+    gru.input.extend(["", "", state])
+    keep = {"r": {2: np.arange(5)}}
+    draft = draft_of(gru, keep, {"r": tensor("r", (1, 24, 8))}, {})
+    draft.zeros = frozenset({"zeros"})
+    RULES["GRU"](Operands(draft), gru)
+    assert list(gru.input)[3:] == ["", "", left]
+    whole = draft_of(gru, {}, draft.initializers, {})
+    whole.zeros = draft.zeros
+    gru.input[5] = state
+    RULES["GRU"](Operands(whole), gru)
+    assert gru.input[5] == state
+
+
 def tensor(name: str, shape: tuple[int, ...]) -> onnx.TensorProto:
     return helper.make_tensor(name, TensorProto.FLOAT, shape, [0.0] * int(np.prod(shape)))
 
