@@ -5,12 +5,16 @@
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from graph_analysis.masking import MASK_DOC
+from graph_analysis.trace_graph import STATE_SLOTS
+
+Role: TypeAlias = Literal["weight", "operand", "state"]
 
 FLOATS = frozenset(
     {
@@ -66,10 +70,11 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     """Return the names of the float initializers that training may change.
 
     1. It sits in a weight slot of a structural operator (``WEIGHT_SLOTS``), or
-    2. it is an operand of an elementwise operator or a Concat (a class token) beside a value that
+    2. it is an initial state of a recurrent operator and not zero (which is the same as none), or
+    3. it is an operand of an elementwise operator or a Concat (a class token) beside a value that
        depends on the graph's inputs, has more than one element and is no mask,
-    3. no mask of the masked form (``graph_analysis.masking``) is;
-    4. in all cases directly or through data movement, Concat, and arithmetic among constants
+    4. no mask of the masked form (``graph_analysis.masking``) is;
+    5. in all cases directly or through data movement, Concat, and arithmetic among constants
        (weight standardisation); scalars on such a way stay constants.
     """
     floats = {
@@ -83,13 +88,13 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     seen: set[str] = set()
     pending = list(_weight_operands(graph.node, variable))
     while pending:
-        name, is_structural = pending.pop()
+        name, role = pending.pop()
         if name in floats:
-            if is_structural or _is_weight_operand(floats[name]):
+            if _is_weight(floats[name], role):
                 trainable.add(name)
         elif name in producers and name not in variable and name not in seen:
             seen.add(name)
-            pending += _origins(producers[name], is_structural=is_structural)
+            pending += _origins(producers[name], role)
     return frozenset(trainable)
 
 
@@ -111,30 +116,34 @@ def _variable_values(graph: onnx.GraphProto) -> set[str]:
 
 def _weight_operands(
     nodes: Iterable[onnx.NodeProto], variable: set[str]
-) -> Iterable[tuple[str, bool]]:
+) -> Iterable[tuple[str, Role]]:
     for node in nodes:
         if node.op_type in WEIGHT_SLOTS and node.domain in ("", "ai.onnx"):
             slots = WEIGHT_SLOTS[node.op_type]
-            yield from ((node.input[slot], True) for slot in slots if slot < len(node.input))
+            yield from ((node.input[slot], "weight") for slot in slots if slot < len(node.input))
+            states = STATE_SLOTS.get(node.op_type, ())
+            yield from ((node.input[slot], "state") for slot in states if slot < len(node.input))
         elif node.op_type in _BESIDE and variable.intersection(node.input):
-            yield from ((name, False) for name in node.input)
+            yield from ((name, "operand") for name in node.input)
 
 
-def _origins(node: onnx.NodeProto, *, is_structural: bool) -> Iterable[tuple[str, bool]]:
+def _origins(node: onnx.NodeProto, role: Role) -> Iterable[tuple[str, Role]]:
     if node.op_type == "Concat":
-        return [(name, is_structural) for name in node.input]
+        return [(name, role) for name in node.input]
     if node.op_type in _MOVES:
-        return [(node.input[0], is_structural)]
+        return [(node.input[0], role)]
     if node.op_type in _ELEMENTWISE:
-        return [(name, False) for name in node.input]
+        return [(name, "state" if role == "state" else "operand") for name in node.input]
     return []
 
 
-def _is_weight_operand(proto: onnx.TensorProto) -> bool:
+def _is_weight(proto: onnx.TensorProto, role: Role) -> bool:
+    if role == "weight":
+        return True
     if np.prod(proto.dims, dtype=np.int64) <= 1:
         return False
     array = numpy_helper.to_array(proto).astype(np.float64)
-    return not _is_mask(array)
+    return bool(array.any()) if role == "state" else not _is_mask(array)
 
 
 def _is_mask(array: np.ndarray) -> bool:

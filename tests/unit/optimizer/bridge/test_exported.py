@@ -75,6 +75,22 @@ class Attending(nn.Module):
         return (x + self.mlp(x))[:, 0]
 
 
+class Recurrent(nn.Module):
+    """Two bidirectional layers of an LSTM, then a GRU, read at the last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 12)
+        self.lstm = nn.LSTM(12, 8, 2, bidirectional=True, batch_first=True)
+        self.gru = nn.GRU(16, 6, batch_first=True)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x, _ = self.lstm(self.embed(ids))
+        x, _ = self.gru(x)
+        return self.head(x[:, -1])
+
+
 def _example(kind: str, batch: int) -> torch.Tensor:
     torch.manual_seed(batch)
     if kind == "convolutional":
@@ -82,9 +98,12 @@ def _example(kind: str, batch: int) -> torch.Tensor:
     return torch.randint(0, 11, (batch, 6))
 
 
+NETWORKS = {"convolutional": Convolutional, "attending": Attending, "recurrent": Recurrent}
+
+
 def _network(kind: str) -> nn.Module:
     torch.manual_seed(0)
-    network = Convolutional() if kind == "convolutional" else Attending()
+    network = NETWORKS[kind]()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -123,7 +142,7 @@ def _exported(network: nn.Module, kind: str, exporter: str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
-@pytest.mark.parametrize("kind", ["convolutional", "attending"])
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_outputs_gradients_and_statistics_are_the_networks_own(kind: str, exporter: str) -> None:
     network = _network(kind)
     model = _exported(network, kind, exporter)
