@@ -53,9 +53,11 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
         shape, free = graph.shape(name), graph.free.get(name, frozenset())
         if not name or shape is None:
             continue
-        for axis in free:
-            if axis < len(axes):
-                labelling.freeze(axes[axis], f"axis {axis} of {name!r} has a free length")
+        for axis, labels in enumerate(axes):
+            if axis in free:
+                labelling.freeze(labels, f"axis {axis} of {name!r} has a free length")
+            elif shape[axis] <= 1:
+                labelling.freeze(labels, f"it is all that {vertex.name!r} leaves of an axis")
         labelling.axes[name] = [
             None if axis in free or length <= 1 else labels
             for axis, (length, labels) in enumerate(zip(shape, axes, strict=True))

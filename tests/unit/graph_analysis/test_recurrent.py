@@ -206,3 +206,13 @@ def test_a_state_from_elsewhere_is_not_silent() -> None:
     graph = case("lstm_encoder_decoder").graph
     vertices = [v for v in graph.vertices if v.op_type == "LSTM"]
     assert [is_silent_without_weights(graph, v) for v in vertices] == [True, False]
+
+
+def test_states_of_two_layers_in_one_weight_stay_apart_and_both() -> None:
+    graph = GraphBuilder("layer")
+    x = graph.input((4, 1, 6))
+    states = graph.weight(2, 1, HIDDEN, name="states")
+    state = graph.slice(states, [0], [1], ends=[2])
+    analysis = analysis_of(layer("GRU", [state], graph=graph, x=x))
+    assert widths(analysis) == [HIDDEN]  # not the two layers
+    assert "states" in {s.initializer.rsplit("_", 1)[0] for s in analysis.space.groups[0].cut}
