@@ -4,10 +4,13 @@ Shape letters: S steps, B batch, D directions, I inputs, G gates, H hidden units
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.ops.recurrent_cells import ACTIVATIONS, CELLS, Activation, Cell
@@ -44,8 +47,8 @@ def recurrent(call: Call) -> list[Value]:
     }
     names = {tuple(name for name, _, _ in each) for each in activations}
     fused = len(names) == 1 and (kind, next(iter(names))) in _FUSED
-    operands = (x, weight, recurrence, bias, *states)
-    if fused and lengths is None and peepholes is None and not any(special.values()):
+    operands = (x, weight, recurrence, bias, *states, lengths)
+    if fused and peepholes is None and not any(special.values()):
         name = next(iter(names))[0]
         results = call.write.emit_many(count, run_fused, kind, name, *operands, direction, layout)
     else:
@@ -54,7 +57,6 @@ def recurrent(call: Call) -> list[Value]:
             run_stepwise,
             kind,
             *operands,
-            lengths,
             peepholes,
             direction,
             layout,
@@ -110,6 +112,7 @@ def run_fused(
     bias: Tensor | None,
     initial_h: Tensor | None,
     initial_c: Tensor | None,
+    lengths: Tensor | None,
     direction: str,
     layout: int,
 ) -> tuple[Tensor, ...]:
@@ -124,6 +127,7 @@ def run_fused(
         bias: ``(D, 2 * G * H)``: those of ``weight``, then those of ``recurrence``.
         initial_h: ``(D, B, H)`` or of one sample; B first in layout 1.
         initial_c: Of an LSTM, the same.
+        lengths: ``(B,)``, steps per sample; later ones give 0 and leave the state as it is.
         direction: forward, reverse or bidirectional.
         layout: 1 if the batch comes first everywhere.
     """
@@ -135,22 +139,68 @@ def run_fused(
         flat += [_ordered(kind, part[number]) for part in (weight, recurrence)]
         if bias is not None:
             flat += [_ordered(kind, half) for half in bias[number].chunk(2)]
-    backwards = direction == "reverse"
-    function = _FUSED[kind, (activation, *_DEFAULTS[kind][1:])]
-    y, *last = function(
-        x_SBI.flip(0) if backwards else x_SBI,
-        states_DBH if kind == "LSTM" else states_DBH[0],
-        flat,
-        bias is not None,
-        1,
-        0.0,
-        torch.is_grad_enabled(),  # cuDNN keeps what the backward pass needs only when told so
-        weight.shape[0] == 2,
-        False,  # noqa: FBT003
+    kernel = _Kernel(
+        function=_FUSED[kind, (activation, *_DEFAULTS[kind][1:])],
+        flat=flat,
+        has_bias=bias is not None,
+        is_bidirectional=direction == "bidirectional",
     )
-    y = y.flip(0) if backwards else y
+    run = kernel.run if lengths is None or x.is_meta else partial(kernel.run_packed, lengths)
+    y, last_DBH = run(x_SBI, states_DBH, backwards=direction == "reverse")
     y_SDBH = y.reshape(*y.shape[:2], weight.shape[0], hidden).transpose(1, 2)
-    return _results(y_SDBH, last, layout)
+    return _results(y_SDBH, last_DBH, layout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kernel:
+    """One of torch's recurrent functions and its weights."""
+
+    function: Callable[..., tuple[Tensor, ...]]
+    flat: list[Tensor]
+    has_bias: bool
+    is_bidirectional: bool
+
+    def run(
+        self, x: Tensor, states: Sequence[Tensor], *, backwards: bool
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """All steps of ``x``, (S, B, I); outputs (S, B, D * H) and the last states."""
+        y, *last = self._call(x.flip(0) if backwards else x, states)
+        return y.flip(0) if backwards else y, last
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # sizes depend on data
+    def run_packed(
+        self, lengths: Tensor, x: Tensor, states: Sequence[Tensor], *, backwards: bool
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """The same of the first ``lengths`` steps of every sample; only these are reversed."""
+        steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+        order = torch.where(steps < lengths, lengths - 1 - steps, steps).unsqueeze(2)
+        if backwards:
+            x = x.gather(0, order.expand_as(x))
+        present = lengths.clamp(min=1).to("cpu", torch.int64)  # torch packs no empty sequence
+        packed = pack_padded_sequence(x, present, enforce_sorted=False)
+        assert packed.sorted_indices is not None
+        assert packed.unsorted_indices is not None
+        starts = [state.index_select(1, packed.sorted_indices) for state in states]
+        data, *last = self._call(packed.data, starts, packed.batch_sizes)
+        y, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+        if backwards:
+            y = y.gather(0, order.expand_as(y))
+        is_there = (lengths > 0).unsqueeze(1)
+        last = [state.index_select(1, packed.unsorted_indices) for state in last]
+        return torch.where(is_there, y, torch.zeros_like(y)), [
+            torch.where(is_there, *pair) for pair in zip(last, states, strict=True)
+        ]
+
+    def _call(
+        self, x: Tensor, states: Sequence[Tensor], batch_sizes: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Call the form for padded input or, given the batch of every step, the packed one."""
+        hidden = tuple(states) if len(states) > 1 else states[0]
+        training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs if told so
+        settings = (self.has_bias, 1, 0.0, training, self.is_bidirectional)
+        if batch_sizes is not None:
+            return self.function(x, batch_sizes, hidden, self.flat, *settings)
+        return self.function(x, hidden, self.flat, *settings, False)  # noqa: FBT003
 
 
 def run_stepwise(
@@ -175,13 +225,13 @@ def run_stepwise(
 
     Args:
         kind: LSTM, GRU or RNN.
-        x: As in ``run_fused``, like the next five and ``direction`` and ``layout``.
+        x: As in ``run_fused``, like the next six and ``direction`` and ``layout``.
         weight: See there.
         recurrence: See there.
         bias: See there.
         initial_h: See there.
         initial_c: See there.
-        lengths: ``(B,)``, steps per sample; later ones give 0 and leave the state as it is.
+        lengths: See there.
         peepholes: ``(D, 3 * H)``, for the gates i, o, f.
         direction: See there.
         layout: See there.

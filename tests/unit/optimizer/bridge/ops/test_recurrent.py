@@ -34,6 +34,14 @@ CASES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "lstm clip": ("LSTM", ("states",), {"clip": 0.4}),
     "lstm clip coupled": ("LSTM", ("states", "peepholes"), {"clip": 0.3, "input_forget": 1}),
     "lstm lengths": ("LSTM", ("lengths", "states"), {"direction": "bidirectional"}),
+    "lstm lengths reverse": ("LSTM", ("lengths", "states"), {"direction": "reverse"}),
+    "gru lengths reverse": (
+        "GRU",
+        ("lengths",),
+        {"direction": "reverse", "linear_before_reset": 1},
+    ),
+    "rnn lengths": ("RNN", ("lengths", "states"), {"direction": "reverse"}),
+    "lstm lengths coupled": ("LSTM", ("lengths", "states"), {"input_forget": 1}),
     "lstm activations": (
         "LSTM",
         ("-bias",),
@@ -136,7 +144,10 @@ def test_half_precision(op_type: str) -> None:
 @pytest.mark.parametrize("op_type", GATES)
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("layout", [0, 1])
-def test_the_fused_form_is_the_stepwise_one(op_type: str, direction: str, layout: int) -> None:
+@pytest.mark.parametrize("lengths", [None, (5, 0, 3)])
+def test_the_fused_form_is_the_stepwise_one(
+    op_type: str, direction: str, layout: int, lengths: tuple[int, ...] | None
+) -> None:
     directions = 2 if direction == "bidirectional" else 1
     inputs = _inputs(op_type, ("states",), directions=directions, dtype=np.float64)
     x, weight, recurrence, bias, _, *states = (
@@ -145,14 +156,14 @@ def test_the_fused_form_is_the_stepwise_one(op_type: str, direction: str, layout
     if layout:
         x, states = x.transpose(0, 1), [state.transpose(0, 1) for state in states]
     states += [None] * (2 - len(states))
-    operands = (x, weight, recurrence, bias, *states)
+    steps = None if lengths is None else torch.tensor(lengths, dtype=torch.int32)
+    operands = (x, weight, recurrence, bias, *states, steps)
     names = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
     activations = [[(name, None, None) for name in names[op_type]]] * directions
     fused = run_fused(op_type, names[op_type][0], *operands, direction, layout)
     stepwise = run_stepwise(
         op_type,
         *operands,
-        None,
         None,
         direction,
         layout,
@@ -214,3 +225,15 @@ def test_what_is_not_covered_is_refused(attributes: dict[str, Any]) -> None:
     model, _ = one_node("RNN", _inputs("RNN"), hidden_size=HIDDEN, **attributes)
     with pytest.raises(UnsupportedOperatorsError, match="RNN"):
         import_model(model)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's own, at a graph break
+@pytest.mark.parametrize("parts", [(), ("lengths",), ("lengths", "peepholes")])
+def test_compiled_is_the_same(parts: tuple[str, ...]) -> None:
+    inputs = _inputs("LSTM", ("states", *parts))
+    model, feeds = one_node("LSTM", inputs, constant=(1, 2, 3), hidden_size=HIDDEN, outputs=3)
+    imported = import_model(model)
+    arguments = [torch.from_numpy(feeds[name]) for name in imported.input_names]
+    compiled = torch.compile(imported.module, backend="eager")
+    for left, right in zip(compiled(*arguments), imported.module(*arguments), strict=True):
+        torch.testing.assert_close(left, right)
