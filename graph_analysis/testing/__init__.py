@@ -17,6 +17,7 @@ from graph_analysis.testing import (
 )
 from graph_analysis.testing.builder import BATCH, GraphBuilder
 from graph_analysis.testing.random_networks import random_network
+from graph_analysis.testing.random_recurrent import random_recurrent_network
 
 HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
     case.__name__: case
@@ -24,4 +25,4 @@ HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
     for case in module.CASES
 }
 
-__all__ = ["BATCH", "HARD_CASES", "GraphBuilder", "random_network"]
+__all__ = ["BATCH", "HARD_CASES", "GraphBuilder", "random_network", "random_recurrent_network"]

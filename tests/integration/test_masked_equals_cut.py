@@ -15,7 +15,7 @@ from exporters.surgeon import shrink
 from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import GroupKind
 from graph_analysis.solution import Solution
-from graph_analysis.testing import HARD_CASES, random_network
+from graph_analysis.testing import HARD_CASES, random_network, random_recurrent_network
 from tests.integration.golden import (
     analysis_of,
     assert_equal,
@@ -100,6 +100,13 @@ def test_random_solutions_are_many_and_large(analyses: dict[str, Analysis]) -> N
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_masked_equals_cut_for_random_networks(network: int, choice: int) -> None:
     analysis = analysis_of(random_network(network))
+    check(analysis, random_solution(analysis, choice))
+
+
+@given(network=st.integers(0, 10_000), choice=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_masked_equals_cut_for_random_recurrent_networks(network: int, choice: int) -> None:
+    analysis = analysis_of(random_recurrent_network(network))
     check(analysis, random_solution(analysis, choice))
 
 

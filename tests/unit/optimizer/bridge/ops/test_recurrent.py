@@ -7,6 +7,7 @@ import pytest
 import torch
 from onnx import helper
 
+from graph_analysis.testing import random_recurrent_network
 from optimizer.bridge.module import ImportedModule, import_model
 from optimizer.bridge.ops.recurrent import run_fused, run_stepwise
 from optimizer.errors import UnsupportedOperatorsError
@@ -175,6 +176,14 @@ def test_the_fused_form_is_the_stepwise_one(
     assert len(fused) == len(stepwise) == (3 if op_type == "LSTM" else 2)
     for left, right in zip(fused, stepwise, strict=True):
         torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks_are_like_onnx_runtime(seed: int) -> None:
+    model = random_recurrent_network(seed)
+    steps = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    feeds = {"x": floats(BATCH, steps, 5)}
+    assert_same(run_imported(import_model(model), feeds), run_ort(model, feeds))
 
 
 def _layer(op_type: str, **attributes: Any) -> tuple[ImportedModule, dict[str, np.ndarray]]:
