@@ -54,6 +54,10 @@ class Labelling:
         self.axes[name] = axes
         return axes
 
+    def filled(self, shape: Sequence[int]) -> Axes:
+        """Labels of a new tensor that holds one number everywhere: any position may go."""
+        return [self._fresh(length) if length > 1 else None for length in shape]
+
     def _fresh(self, length: int) -> Labels:
         start = self._count
         self._count += length

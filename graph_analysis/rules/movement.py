@@ -113,13 +113,28 @@ def gather(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def expand(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Expand: axes of unchanged length pass."""
+    """Expand: axes of unchanged length pass; one constant number becomes a filled tensor."""
+    if _is_one_number(labelling, vertex.inputs[0]):
+        return filled(labelling, vertex)
     x = labelling.of(vertex.inputs[0])
     before = labelling.graph.shape(vertex.inputs[0]) or ()
     after = labelling.graph.shape(vertex.outputs[0]) or ()
     lead: Axes = [None] * (len(after) - len(before))
     tail = after[len(after) - len(before) :]
     return [lead + [a if o == n else None for a, o, n in zip(x, before, tail, strict=True)]]
+
+
+def _is_one_number(labelling: Labelling, name: str) -> bool:
+    graph = labelling.graph
+    return name in graph.weights and np.prod(graph.shape(name) or ()) == 1
+
+
+def filled(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """ConstantOfShape and the like; what is no float takes part in shape arithmetic and stays."""
+    name = vertex.outputs[0]
+    if not labelling.graph.is_float(name):
+        return fixed(labelling, vertex)
+    return [labelling.filled(labelling.graph.shape(name) or ())]
 
 
 def tile(labelling: Labelling, vertex: Vertex) -> list[Axes]:
@@ -233,7 +248,7 @@ RULES = {
     "SpaceToDepth": depth_space,
     "Shape": shape_of,
     "Size": shape_of,
-    "ConstantOfShape": fixed,
+    "ConstantOfShape": filled,
     "Range": fixed,
     "Constant": fixed,
 }

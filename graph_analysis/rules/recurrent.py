@@ -99,7 +99,7 @@ def _tie_state(labelling: Labelling, vertex: Vertex, name: str, units: Axis) -> 
     for axis in state[:2]:
         labelling.freeze(axis, f"{vertex.name!r} keeps its directions and batch")
     is_input = name in labelling.graph.inputs
-    what = "is a graph input" if is_input else "cannot be cut"
+    what = "is a graph input" if is_input else "keeps its width"
     labelling.tie(state[2], units, f"initial state {name!r} of {vertex.name!r} {what}")
 
 

@@ -111,15 +111,15 @@ class _Writer:
         return self.graph.node("Cast", same, to=onnx.TensorProto.INT32)
 
     def _state(self, batch: str, directions: int, hidden: int) -> str:
-        kind = int(self.rng.integers(4))
+        kind = int(self.rng.integers(5))
         if kind == 0:
             return ""
         sizes = [self.graph.constant([directions]), batch, self.graph.constant([hidden])]
         shape = self.graph.node("Concat", *sizes, axis=0)
         if kind == 1:
             return self.graph.node("ConstantOfShape", shape)
-        if kind == 2:
-            return self.graph.node("Expand", self.graph.constant(0.0), shape)
+        if kind in (2, 3):
+            return self.graph.node("Expand", self.graph.constant(0.0 if kind == 2 else 0.5), shape)
         return self.graph.node("Expand", self.graph.weight(directions, 1, hidden), shape)
 
 

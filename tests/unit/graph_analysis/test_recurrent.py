@@ -120,7 +120,7 @@ def test_an_initial_state_that_is_a_graph_input_holds_the_units() -> None:
     assert "initial state 'state' of 'gru_0' is a graph input" in reasons(analysis)
 
 
-def test_a_computed_initial_state_that_is_not_zero_holds_the_units() -> None:
+def test_a_state_of_one_computed_number_goes_with_the_units() -> None:
     graph = GraphBuilder("layer")
     x = graph.input((4, "N", 6))
     batch = graph.slice(graph.node("Shape", x), [0], [1], ends=[2])
@@ -129,8 +129,7 @@ def test_a_computed_initial_state_that_is_not_zero_holds_the_units() -> None:
     half = helper.make_tensor("half", TensorProto.FLOAT, [1], [0.5])
     state = graph.node("ConstantOfShape", shape, value=half)
     analysis = analysis_of(layer("RNN", [state], graph=graph, x=x))
-    assert not analysis.space.groups
-    assert "cannot be cut" in reasons(analysis)
+    assert widths(analysis) == [HIDDEN]
 
 
 def test_one_zero_state_of_two_layers_does_not_tie_them_and_is_no_parameter() -> None:
