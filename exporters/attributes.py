@@ -15,7 +15,7 @@ from exporters.errors import SurgeryError
 from exporters.operands import Operands
 from graph_analysis.trace_graph import STATE_SLOTS
 
-_CONV_WEIGHT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_CONV_WEIGHT = {"Conv": 1, "ConvInteger": 1, "FusedConv": 1, "QLinearConv": 3}
 
 
 def conv_groups(operands: Operands, node: onnx.NodeProto) -> None:
@@ -91,3 +91,4 @@ RULES: Mapping[str, Rule] = {
     "GRU": hidden_size,
     "RNN": hidden_size,
 }
+FUSED: Mapping[str, Rule] = {"FusedConv": conv_groups}

@@ -45,8 +45,14 @@ def reshape(operands: Operands, node: onnx.NodeProto) -> None:
         copied = entry == 0 and copies
         if copied and (before is None or (axis < len(before) and before[axis] == shape[axis])):
             continue
-        wanted[axis] = shape[axis]
+        if entry != shape[axis] and axis in operands.draft.free.get(node.output[0], ()):
+            wanted[axis] = -1  # positions of every sample of a free batch
+        else:
+            wanted[axis] = shape[axis]
     if differing(target, wanted):
+        if np.count_nonzero(wanted == -1) > 1:
+            message = f"Reshape {node.name!r} would have to compute two of its lengths"
+            raise SurgeryError(message, param=node.name)
         operands.want(node, 1, wanted, "shape")
 
 

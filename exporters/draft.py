@@ -30,6 +30,7 @@ class Draft:
         origin: Node name -> the node as it was before any edit. Positions and lengths are those of
             its tensors: a spliced joint changes what a consumer reads, not what its bounds meant.
         zeros: Initial states of recurrent operators that hold nothing but 0, whatever their width.
+        free: Tensor -> axes whose length depends on a free axis of the model.
         before: Shape arithmetic as it comes to before the cut.
         after: The same after it, as the draft stands.
     """
@@ -42,6 +43,7 @@ class Draft:
     shapes_before: dict[str, tuple[int, ...]]
     origin: Mapping[str, onnx.NodeProto]
     zeros: frozenset[str] = frozenset()
+    free: Mapping[str, frozenset[int]] = field(default_factory=dict)
     before: Values = field(default_factory=dict)
     after: Values = field(default_factory=dict)
 

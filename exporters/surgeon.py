@@ -4,7 +4,8 @@ Steps, each in a module of its own and in this order:
 
 1. a draft without weights, trained values beside it (``draft``, ``weights``);
 2. structures out, joints spliced (``erasing``), the dead after them (``cleanup``);
-3. sizes, bounds, indices and counts rewritten (``constants``, ``positions``, ``attributes``);
+3. sizes, bounds, indices and counts rewritten (``constants``, ``positions``, ``attributes``,
+   ``heads``);
 4. initializers sliced (``weights``), annotations made true (``cleanup``);
 5. the result checked: valid, of the predicted shapes, same interface (``checks``).
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from exporters import attributes, checks, cleanup, constants, erasing, positions
+from exporters import attributes, checks, cleanup, constants, erasing, heads, positions
 from exporters import weights as tensors
 from exporters.draft import Draft
 from exporters.errors import SurgeryError
@@ -58,6 +59,7 @@ def shrink(
     whole = analysis.effects(Solution(space=solution.space, removed={}))
     source = analysis.loaded.model
     draft = _draft(source, effects, whole, weights, analysis.graph.zeros)
+    draft.free = analysis.graph.free
     erasing.erase(draft, effects.removed_nodes, effects.splices)
     cleanup.remove_dead(draft)
     _rewrite(draft)
@@ -104,15 +106,19 @@ def _rewrite(draft: Draft) -> None:
     draft.before = arithmetic.values(draft.origin.values(), known, draft.shapes_before)
     draft.after = arithmetic.values(draft.nodes, known, draft.shapes)
     operands = Operands(draft)
-    rules = (constants.RULES, positions.RULES, attributes.RULES)
+    standard = (constants.RULES, positions.RULES, attributes.RULES, heads.RULES)
+    tables = {
+        "": standard,
+        "ai.onnx": standard,
+        "com.microsoft": (attributes.FUSED, heads.MICROSOFT),
+    }
     for node in list(draft.nodes):
         if node.name not in draft.origin:
             continue
         constants.freeze_data(operands, node)
-        if node.domain in ("", "ai.onnx"):
-            for table in rules:
-                if node.op_type in table:
-                    table[node.op_type](operands, node)
+        for table in tables.get(node.domain, ()):
+            if node.op_type in table:
+                table[node.op_type](operands, node)
     operands.grant()
 
 

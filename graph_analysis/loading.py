@@ -19,9 +19,21 @@ from onnx import inliner, numpy_helper
 from graph_analysis.errors import ModelError
 
 _UNSHARED_OPS = frozenset(
-    {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
+    {
+        "BatchNormalization",
+        "DequantizeLinear",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "QuantizeLinear",
+        "RMSNormalization",
+        "SimplifiedLayerNormalization",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+    }
 )
-_ELEMENTWISE = frozenset({"Add", "Div", "Mul", "PRelu", "Sub"})
+_ELEMENTWISE = frozenset({"Add", "BiasGelu", "Div", "FastGelu", "Mul", "PRelu", "Sub"})
+_BIASED = frozenset({"Conv", "ConvTranspose", "FusedConv", "FusedGemm", "Gemm"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +238,4 @@ def _is_unshared_slot(node: onnx.NodeProto, slot: int, tensor: onnx.TensorProto)
         return False
     if node.op_type in _UNSHARED_OPS:
         return slot > 0
-    return node.op_type in _ELEMENTWISE or (
-        node.op_type in ("Conv", "ConvTranspose", "Gemm") and slot == 2
-    )
+    return node.op_type in _ELEMENTWISE or (node.op_type in _BIASED and slot == 2)

@@ -12,7 +12,7 @@ from graph_analysis.labels import Classes, Labelling
 from graph_analysis.search_space import Frozen, Group, GroupKind, WeightSlices
 from graph_analysis.trace_graph import FLOATS, TraceGraph
 
-Place = tuple[str, int]  # initializer, axis
+Place = tuple[str, int, int]  # initializer, axis, layer: 1 for columns of crossings, else 0
 MaskedPlaces = dict[int, dict[Place, list[int]]]
 
 
@@ -50,14 +50,14 @@ def node_groups(
     taken: set[str] = set()
     denied: dict[str, str] = {}
     for (kind, _), units in sorted(by_signature.items(), key=lambda item: min(item[1])):
-        names = {name for name, _ in places[units[0]]}
+        names = {name for name, *_ in places[units[0]]}
         reason = _denied(graph, names, len(units), kind, protect, kinds)
         if reason:
             denied.update(dict.fromkeys(names, reason))
             continue
         group = _group(sorted(units), kind, places, labelling, taken, graph)
         group = replace(group, group=with_masks(group.group, group.classes, masked))
-        groups.append(_with_costs(group, costs, len(classes.class_of)))
+        groups.append(_with_costs(group, costs, classes))
     return groups, _frozen(graph, labelling, classes, groups, denied)
 
 
@@ -65,26 +65,37 @@ def _places(
     graph: TraceGraph, labelling: Labelling, classes: Classes
 ) -> dict[int, dict[Place, list[int]]]:
     places: dict[int, dict[Place, list[int]]] = defaultdict(lambda: defaultdict(list))
+    owners = _owners(classes)
     for name in graph.initializers:
         for axis, labels in enumerate(labelling.axes.get(name, [])):
             found = classes.of(labels)
             if found is None:
                 continue
             for position, unit in enumerate(found.tolist()):
-                if unit >= 0:
-                    places[unit][name, axis].append(position)
+                for layer, owner in enumerate(owners.get(unit, (unit,))):
+                    if owner >= 0:
+                        places[owner][name, axis, layer].append(position)
     return places
 
 
 def masked_places(labelling: Labelling, classes: Classes) -> MaskedPlaces:
     """Class -> mask and axis -> positions: where operators take statistics over the class."""
     found: MaskedPlaces = defaultdict(lambda: defaultdict(list))
+    owners = _owners(classes)
     for mask, labels in labelling.masks:
         along = classes.of(labels)
         for position, unit in enumerate([] if along is None else along.tolist()):
-            if unit >= 0:
-                found[unit][mask.name, mask.axis].append(position)
+            for layer, owner in enumerate(owners.get(unit, (unit,))):
+                if owner >= 0:
+                    found[owner][mask.name, mask.axis, layer].append(position)
     return found
+
+
+def _owners(classes: Classes) -> dict[int, tuple[int, int]]:
+    """Class of a crossing -> the units that take it along, by row and by column; -1 for none."""
+    parts = classes.crossings
+    pairs = zip(parts.rows.tolist(), parts.columns.tolist(), strict=True)
+    return dict(zip(parts.crossing.tolist(), pairs, strict=True))
 
 
 def with_masks(group: Group, classes: Sequence[int], masked: MaskedPlaces) -> Group:
@@ -104,13 +115,13 @@ def with_masks(group: Group, classes: Sequence[int], masked: MaskedPlaces) -> Gr
                         index
                         for one in unit
                         if one in masked
-                        for index in masked[one].get((name, axis), ())
+                        for index in masked[one].get((name, axis, layer), ())
                     )
                 )
                 for unit in units
             ),
         )
-        for name, axis in places
+        for name, axis, layer in places
     )
     return replace(group, masks=masks, masked=bool(masks))
 
@@ -146,15 +157,15 @@ def _group(
         WeightSlices(
             initializer=name,
             axis=axis,
-            unit_indices=tuple(tuple(places[unit][name, axis]) for unit in units),
+            unit_indices=tuple(tuple(places[unit][name, axis, layer]) for unit in units),
         )
-        for name, axis in sorted(places[units[0]])
+        for name, axis, layer in sorted(places[units[0]])
     )
     zero = tuple(
         slices
         for slices in cut
         if slices.initializer not in labelling.unzeroable
-        and graph.initializers[slices.initializer].data_type in FLOATS
+        and _is_weight(graph, labelling, slices.initializer)
     )
     order = {name: place for place, name in enumerate(graph.initializers)}
     produced = [s for s in cut if (s.initializer, s.axis) in labelling.born] or list(cut)
@@ -169,16 +180,20 @@ def _group(
     return NodeGroup(group=group, classes=tuple(units))
 
 
-def _with_costs(entry: NodeGroup, costs: CostModel, labels: int) -> NodeGroup:
-    gone = np.zeros(labels, bool)
+def _is_weight(graph: TraceGraph, labelling: Labelling, name: str) -> bool:
+    return graph.initializers[name].data_type in FLOATS or name in labelling.integers
+
+
+def _with_costs(entry: NodeGroup, costs: CostModel, classes: Classes) -> NodeGroup:
+    gone = np.zeros(len(classes.class_of), bool)
     none = gone.copy()
     gone[entry.classes[0]] = True
-    unit = entry.classes[0]
+    classes.crossings.spread(gone)
     macs = sum(
         product.count(none) - product.count(gone)
         for products in costs.macs.values()
         for product in products
-        if any(unit in axis for axis in product.axes)
+        if product.is_touched(gone)
     )
     names = {slices.initializer for slices in entry.group.cut} & costs.parameters
     parameters = sum(costs.elements[n].count(none) - costs.elements[n].count(gone) for n in names)
@@ -194,8 +209,8 @@ def _frozen(
 ) -> list[Frozen]:
     covered = {slices.initializer for entry in groups for slices in entry.group.cut}
     frozen = []
-    for name, tensor in graph.initializers.items():
-        if name in covered or tensor.data_type not in FLOATS:
+    for name in graph.initializers:
+        if name in covered or not _is_weight(graph, labelling, name):
             continue
         axes = labelling.axes.get(name)
         if name in denied:

@@ -27,6 +27,7 @@ from graph_analysis.segments import SegmentGraph, segment_graph
 from graph_analysis.shapes import infer_shapes
 from graph_analysis.solution import Solution
 from graph_analysis.trace_graph import TraceGraph, trace
+from graph_analysis.zeroes import settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ class Analysis:
                 marks[list(self.structure_by_id[key].classes)] = True
             else:
                 marks[self.classes_by_id[key][list(units)]] = True
+        self.classes.crossings.spread(marks)
         return marks
 
     def survivors(self, solution: Solution) -> Survivors:
@@ -206,7 +208,7 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
     second = infer_shapes(loaded.model, scale=2, given=options.input_shapes)
     graph = trace(loaded.model, first, second)
     labelling = apply_rules(graph)
-    classes = labelling.settle()
+    classes = settled(labelling)
     costs = cost_model(graph, labelling, classes)
     groups, frozen = node_groups(
         graph, labelling, classes, costs, protect=options.protect, kinds=options.kinds
@@ -259,6 +261,7 @@ def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[Frozen,
         remaining = survivors(analysis.graph, entry.vertices)
         gone = none.copy()
         gone[list(entry.classes)] = True
+        analysis.classes.crossings.spread(gone)
         group = replace(
             entry.group,
             macs=summary.macs - analysis.remaining_macs(gone, remaining),

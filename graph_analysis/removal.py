@@ -13,67 +13,20 @@ import numpy as np
 from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
 from graph_analysis.node_groups import masked_places, with_masks
+from graph_analysis.rules.quantised import is_round_trip
 from graph_analysis.rules.recurrent import is_silent_without_weights
 from graph_analysis.search_space import Group, GroupKind, WeightSlices
 from graph_analysis.segments import Piece, Segment, SegmentGraph
 from graph_analysis.trace_graph import TraceGraph
+from graph_analysis.zeroes import KEEPS_ZERO, activation_keeps_zero, clip_keeps_zero, pads_with_zero
 
-_STEMS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_FUSED = frozenset({"FusedConv", "FusedGemm"})
+_STEMS = _FUSED | {"Conv", "ConvTranspose", "Einsum", "FusedMatMul", "Gemm", "MatMul"}
+_PRODUCTS = frozenset({"Einsum", "FusedMatMul", "MatMul"})
 _AFFINE = frozenset(
     {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
 )
-_KEEPS_ZERO = frozenset(
-    [
-        "Abs",
-        "Asin",
-        "Asinh",
-        "Atan",
-        "AveragePool",
-        "Cast",
-        "Ceil",
-        "Celu",
-        "DepthToSpace",
-        "Dropout",
-        "Elu",
-        "Erf",
-        "Flatten",
-        "Floor",
-        "Gelu",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "MaxPool",
-        "Mish",
-        "Mul",
-        "Neg",
-        "PRelu",
-        "Pad",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "Round",
-        "Selu",
-        "Sign",
-        "Sin",
-        "Sinh",
-        "Slice",
-        "Softsign",
-        "SpaceToDepth",
-        "Sqrt",
-        "Squeeze",
-        "Swish",
-        "Tan",
-        "Tanh",
-        "Tile",
-        "Transpose",
-        "Unsqueeze",
-        "Upsample",
-        "Expand",
-        "Div",
-    ]
-)
+_KEEPS_ZERO = (KEEPS_ZERO | {"Div", "Mul", "Resize", "Upsample"}) - {"Gather"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +63,7 @@ def removal_structures(
         if segment.joint or not weights or not joints or not all(j.joint for j in joints):
             continue
         reason = _protected(segment, weights, protect) or _shared(graph, segment, weights)
-        reason = reason or _tail(graph, segment)
+        reason = reason or _stuck(labelling, weights) or _tail(graph, segment)
         gone: list[int] = []
         for joint in joints:
             reason = reason or _joint(graph, segment, joint, labelling, classes, gone)
@@ -151,6 +104,13 @@ def _shared(graph: TraceGraph, segment: Segment, weights: Sequence[str]) -> str 
     return None
 
 
+def _stuck(labelling: Labelling, weights: Sequence[str]) -> str | None:
+    for name in weights:
+        if name in labelling.integers and name in labelling.unzeroable:
+            return f"no value of quantised weight {name!r} means 0"
+    return None
+
+
 def _tail(graph: TraceGraph, segment: Segment) -> str | None:
     """Why the segment's output is not zero once its weights are; None when it is."""
     made = {name for p in segment.pieces for m in p.members for name in m.outputs}
@@ -166,8 +126,12 @@ def _silences(graph: TraceGraph, piece: Piece) -> bool:
     vertex = piece.members[-1]
     if len(piece.members) > 1:
         return False
+    if vertex.op_type in _PRODUCTS:
+        return any(name in graph.weights for name in vertex.inputs)
+    if vertex.op_type in _FUSED and not activation_keeps_zero(vertex):
+        return False
     if vertex.op_type in _STEMS:
-        return vertex.op_type == "MatMul" or all(n in graph.weights for n in vertex.inputs[1:] if n)
+        return all(n in graph.weights for n in vertex.inputs[1:] if n)
     if is_silent_without_weights(graph, vertex):
         return True
     return vertex.op_type in _AFFINE and len(vertex.inputs) > 2
@@ -178,30 +142,21 @@ def _keeps_zero(graph: TraceGraph, piece: Piece) -> bool:
         return _region_keeps_zero(piece)
     vertex = piece.members[0]
     if vertex.op_type == "Clip":
-        return _clip_keeps_zero(graph, vertex.inputs, vertex.attributes)
+        return clip_keeps_zero(graph, vertex)
+    if vertex.op_type in ("DequantizeLinear", "QuantizeLinear"):
+        return vertex.op_type == "QuantizeLinear" or is_round_trip(graph, vertex)
     if vertex.op_type == "Pad":
-        mode = vertex.attributes.get("mode", b"constant")
-        value = vertex.inputs[2] if len(vertex.inputs) > 2 else ""
-        constant = graph.constant(value) if value else np.zeros(1)
-        return mode != b"constant" or (constant is not None and not np.any(constant))
-    if vertex.op_type in ("Add", "Sub"):  # a weight: zeroed with the rest; a scalar is not
+        return pads_with_zero(graph, vertex)
+    if vertex.op_type in (
+        "Add",
+        "BiasGelu",
+        "FastGelu",
+        "Sub",
+    ):  # a weight: zeroed with the rest; a scalar is not
         return all(np.prod(graph.shape(n) or (1,)) > 1 for n in vertex.inputs if n in graph.weights)
     if vertex.op_type == "Div" and vertex.inputs[0] not in piece.inputs:
         return False
     return vertex.op_type in _KEEPS_ZERO
-
-
-def _clip_keeps_zero(graph: TraceGraph, inputs: Sequence[str], attributes: object) -> bool:
-    bounds = dict(attributes) if isinstance(attributes, dict) else {}
-    low, high = bounds.get("min", -1.0), bounds.get("max", 1.0)
-    for slot, name in enumerate(inputs[1:3], 1):
-        if not name:
-            continue
-        value = graph.constant(name)
-        if value is None:
-            return False
-        low, high = (value.item(), high) if slot == 1 else (low, value.item())
-    return bool(low <= 0 <= high)
 
 
 def _region_keeps_zero(piece: Piece) -> bool:
@@ -268,6 +223,10 @@ def _concat(
         return "the positions it would leave in a Concat must stay"
     inside = {m.index for p in segment.pieces for m in p.members}
     wanted = set(found.tolist())
+    crossings = classes.crossings
+    crossed = np.concatenate([crossings.crossing, crossings.rows, crossings.columns])
+    if wanted & set(crossed.tolist()):
+        return "the positions it would leave in a Concat are crossed with others"
     for (name, place), makers in labelling.born.items():
         made = classes.of(labelling.axes[name][place])
         if made is not None and wanted & set(made.tolist()) and not makers <= inside:

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from graph_analysis.errors import ModelError
+from graph_analysis.fused_shapes import STANDARD, fused_shapes
 
 Array = npt.NDArray[Any]
 _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
@@ -23,6 +24,7 @@ _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
 _SAME_SHAPE = frozenset(
     {"Celu", "Gelu", "GroupNormalization", "HardSwish", "Mish", "RMSNormalization", "Swish"}
 )
+_INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 
 
 @dataclass(kw_only=True)
@@ -125,10 +127,39 @@ def _infer_node(
         if all(dim.HasField("dim_value") for dim in dims):
             shapes.shape[name] = tuple(dim.dim_value for dim in dims)
             shapes.dtype[name] = kind.tensor_type.elem_type
+    if not found and (node.domain or node.op_type == "SimplifiedLayerNormalization"):
+        _infer_fused(node, shapes, versions, model)
     unknown = node.output[0] not in shapes.shape
     if unknown and node.op_type in _SAME_SHAPE and inputs and inputs[0] in shapes.shape:
         shapes.shape[node.output[0]] = shapes.shape[inputs[0]]
         shapes.dtype[node.output[0]] = shapes.dtype[inputs[0]]
+
+
+def _infer_fused(
+    node: onnx.NodeProto, shapes: Shapes, versions: Mapping[str, int], model: onnx.ModelProto
+) -> None:
+    """Operators that onnx has no definition of: as a standard one, or by a formula."""
+    if node.op_type in STANDARD:
+        plain = onnx.NodeProto()
+        plain.CopyFrom(node)
+        plain.op_type, most = STANDARD[node.op_type]
+        plain.domain = ""
+        del plain.input[most:]
+        known = {a.name for a in onnx.defs.get_schema(plain.op_type).attributes.values()}
+        kept = [attribute for attribute in node.attribute if attribute.name in known]
+        del plain.attribute[:]
+        plain.attribute.extend(kept)
+        _infer_node(plain, shapes, versions, model)
+        return
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    inputs = [shapes.shape.get(name) if name else None for name in node.input]
+    floats = [n for n in node.input if shapes.dtype.get(n) not in (None, *_INTEGERS)]
+    for name, shape in zip(
+        node.output, fused_shapes(node.op_type, inputs, attributes), strict=False
+    ):
+        if name and floats:
+            shapes.shape[name] = shape
+            shapes.dtype[name] = shapes.dtype[floats[0]]
 
 
 def _fold(node: onnx.NodeProto, shapes: Shapes, model: onnx.ModelProto) -> bool:

@@ -1,5 +1,7 @@
 """Operators that sum over an axis: Conv, ConvTranspose, Gemm, MatMul."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from graph_analysis.labels import Axes, Axis, Labelling
@@ -71,16 +73,24 @@ def gemm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     return [out]
 
 
-def matmul(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """MatMul: batch axes as elementwise, K contracted, [M, N] out; 1-D operands lose their axis."""
+def matmul(
+    labelling: Labelling, vertex: Vertex, turned: Sequence[bool] = (False, False)
+) -> list[Axes]:
+    """MatMul: batch axes as elementwise, K contracted, [M, N] out; 1-D operands lose their axis.
+
+    Of operands marked in ``turned`` (FusedMatMul) the last two axes are exchanged first.
+    """
     names = vertex.inputs
-    a, b = list(labelling.of(names[0])), list(labelling.of(names[1]))
+    a, b = (
+        [*axes[:-2], *axes[:-3:-1]] if turn else list(axes)
+        for axes, turn in zip(map(labelling.of, names[:2]), turned, strict=True)
+    )
     shapes = [labelling.graph.shape(name) or () for name in names]
     rows = [a[-2]] if len(a) > 1 else []
     columns = [b[-1]] if len(b) > 1 else []
     _contract(labelling, vertex, a[-1], b[-2] if len(b) > 1 else b[0])
     if len(b) > 1:
-        labelling.note_born(names[1], len(b) - 1, vertex)
+        labelling.note_born(names[1], len(b) - (2 if turned[1] else 1), vertex)
     batch = broadcast(
         labelling,
         [(a[:-2], shapes[0][:-2]), (b[:-2], shapes[1][:-2])],
@@ -93,9 +103,10 @@ def _contract(labelling: Labelling, vertex: Vertex, left: Axis, right: Axis) -> 
     if any(name in labelling.graph.weights for name in vertex.inputs[:2]):
         labelling.tie(left, right, f"{vertex.name!r}: {_INPUT_FIXED}")
         return
-    reason = f"{vertex.name!r} sums over it between two activations"
-    labelling.freeze(left, reason)
-    labelling.freeze(right, reason)
+    labelling.tie(left, right, f"{vertex.name!r} sums over it together with a fixed axis")
+    if left is not None and right is not None:
+        reason = f"{vertex.name!r} sums over it between two activations"
+        labelling.require_zero(left, vertex.inputs[:2], reason)
 
 
 def _tie_groups(

@@ -75,11 +75,18 @@ BINARY = [
     "Where",
     "Xor",
 ]
+# operand -> what happens to it that must not be done with 0
+_NOT_AT_ZERO = {
+    ("Div", 1): "divides by it",
+    ("Log", 0): "takes its logarithm",
+    ("Reciprocal", 0): "divides by it",
+}
 _NOT_ZEROED = {("Div", 1), ("Pow", 0), ("Pow", 1), ("Where", 0), ("Mod", 1)}
 
 
 def unary(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     """The first input's labels; further outputs (Dropout's mask) carry the same."""
+    _forbid_zero(labelling, vertex)
     return [list(labelling.of(vertex.inputs[0])) for _ in vertex.outputs]
 
 
@@ -90,9 +97,18 @@ def elementwise(labelling: Labelling, vertex: Vertex) -> list[Axes]:
         if (vertex.op_type, slot) in _NOT_ZEROED:
             labelling.unzeroable.add(name)
         operands.append((labelling.of(name), labelling.graph.shape(name) or ()))
+    _forbid_zero(labelling, vertex)
     fixed = [name for name in vertex.inputs if name in labelling.graph.inputs]
     what = f"graph input {fixed[0]!r}" if fixed else "a fixed tensor"
     return [broadcast(labelling, operands, f"{vertex.name!r} combines it with {what}")]
+
+
+def _forbid_zero(labelling: Labelling, vertex: Vertex) -> None:
+    for slot, name in enumerate(vertex.inputs):
+        what = _NOT_AT_ZERO.get((vertex.op_type, slot))
+        if what and name not in labelling.graph.weights:
+            for axis in labelling.of(name):
+                labelling.forbid_zero(axis, name, f"{vertex.name!r} {what}")
 
 
 def broadcast(

@@ -113,15 +113,25 @@ def gather(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def expand(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Expand: axes of unchanged length pass; one constant number becomes a filled tensor."""
+    """Expand: axes of unchanged length pass; copies of one position may be fewer.
+
+    One constant number becomes a filled tensor.
+    """
     if _is_one_number(labelling, vertex.inputs[0]):
         return filled(labelling, vertex)
     x = labelling.of(vertex.inputs[0])
     before = labelling.graph.shape(vertex.inputs[0]) or ()
     after = labelling.graph.shape(vertex.outputs[0]) or ()
-    lead: Axes = [None] * (len(after) - len(before))
-    tail = after[len(after) - len(before) :]
-    return [lead + [a if o == n else None for a, o, n in zip(x, before, tail, strict=True)]]
+    missing = len(after) - len(before)
+    lead: Axes = [labelling.fresh(length) for length in after[:missing]]
+    tail = after[missing:]
+    return [
+        lead
+        + [
+            labels if old == new else labelling.fresh(new)
+            for labels, old, new in zip(x, before, tail, strict=True)
+        ]
+    ]
 
 
 def _is_one_number(labelling: Labelling, name: str) -> bool:
@@ -138,13 +148,17 @@ def filled(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def tile(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Tile: positions repeat."""
+    """Tile: positions repeat; copies of one position may be fewer."""
     x = labelling.of(vertex.inputs[0])
     before = labelling.graph.shape(vertex.inputs[0]) or ()
     after = labelling.graph.shape(vertex.outputs[0]) or ()
     return [
         [
-            None if labels is None else np.tile(labels, new // old)
+            labelling.fresh(new)
+            if old == 1
+            else None
+            if labels is None
+            else np.tile(labels, new // old)
             for labels, old, new in zip(x, before, after, strict=True)
         ]
     ]
@@ -181,50 +195,6 @@ def depth_space(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     return [[x[0], out, None, None]]
 
 
-def shape_of(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Shape and Size read no values; a length turned into a float (a scale) must stay, though."""
-    if _becomes_float(labelling, vertex):
-        labelling.freeze_all(vertex.inputs[0], f"{vertex.name!r} turns its length into a factor")
-    return [[None] * len(labelling.graph.shape(vertex.outputs[0]) or ())]
-
-
-def _becomes_float(labelling: Labelling, vertex: Vertex) -> bool:
-    graph = labelling.graph
-    stack, seen = [*vertex.outputs], set()
-    while stack:
-        name = stack.pop()
-        for index, slot in graph.consumers.get(name, ()):
-            user = graph.vertices[index]
-            takes_shape = slot > 0 and user.op_type in _SHAPE_TAKERS
-            if takes_shape or user.op_type == "ConstantOfShape" or index in seen:
-                continue
-            seen.add(index)
-            if user.op_type == "Cast" and graph.is_float(user.outputs[0]):
-                if not _returns_to_integer(labelling, user):
-                    return True
-                continue
-            stack.extend(user.outputs)
-    return False
-
-
-def _returns_to_integer(labelling: Labelling, cast: Vertex) -> bool:
-    """Whether exporters' detour over floats (Cast, Div, Floor, Cast) ends in an integer again."""
-    graph = labelling.graph
-    stack = list(cast.outputs)
-    while stack:
-        for index, _ in graph.consumers.get(stack.pop(), ()):
-            user = graph.vertices[index]
-            if user.op_type == "Cast" and not graph.is_float(user.outputs[0]):
-                continue
-            if user.op_type not in ("Div", "Floor", "Ceil", "Mul", "Add", "Cast"):
-                return False
-            stack.extend(user.outputs)
-    return True
-
-
-_SHAPE_TAKERS = frozenset({"Reshape", "Expand", "Resize", "Slice", "Tile", "Pad", "Upsample"})
-
-
 def fixed(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     """Makers of new tensors: nothing of them may go, nothing of their inputs is touched."""
     shapes: list[Sequence[int]] = [labelling.graph.shape(name) or () for name in vertex.outputs]
@@ -246,8 +216,6 @@ RULES = {
     "Pad": pad,
     "DepthToSpace": depth_space,
     "SpaceToDepth": depth_space,
-    "Shape": shape_of,
-    "Size": shape_of,
     "ConstantOfShape": filled,
     "Range": fixed,
     "Constant": fixed,

@@ -21,6 +21,8 @@ REDUCTIONS = [
     "ArgMin",
 ]
 
+_BLIND_TO_ZERO = frozenset({"ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquare"})
+
 
 def batch_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     """BatchNormalization, InstanceNormalization: all per channel; statistics are not zeroed."""
@@ -90,19 +92,35 @@ def lrn(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def reduction(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Reductions: what is reduced over is masked, or stays; other axes pass."""
+    """Reductions: what is reduced over is masked, or stays; other axes pass.
+
+    Sums and norms do not see a 0: where it is 0 once removed, nothing needs to be masked.
+    """
     x = list(labelling.of(vertex.inputs[0]))
     axes = _axes(labelling, vertex, len(x))
     keep = vertex.attributes.get("keepdims", 1)
     out: Axes = []
     for place, labels in enumerate(x):
         if place in axes:
-            labelling.mask(vertex, place, f"{vertex.name!r} reduces over it")
+            reason = f"{vertex.name!r} reduces over it"
+            if vertex.op_type in _BLIND_TO_ZERO:
+                labelling.mask_unless_zero(vertex, place, reason)
+            else:
+                labelling.mask(vertex, place, reason)
             if keep:
                 out.append(None)
         else:
             out.append(labels)
     return [out]
+
+
+def lp_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """LpNormalization: a 0 adds nothing to the norm, so the axis may go where it is 0."""
+    x = labelling.of(vertex.inputs[0])
+    axis = vertex.attributes.get("axis", -1) % len(x)
+    reason = f"{vertex.name!r} normalises over it"
+    labelling.require_zero(x[axis], [vertex.inputs[0]], reason)
+    return [list(x)]
 
 
 def _axes(labelling: Labelling, vertex: Vertex, rank: int) -> set[int]:
@@ -122,10 +140,12 @@ RULES = {
     "InstanceNormalization": batch_norm,
     "LayerNormalization": layer_norm,
     "RMSNormalization": layer_norm,
+    "SimplifiedLayerNormalization": layer_norm,
     "GroupNormalization": group_norm,
     "Softmax": softmax,
     "LogSoftmax": softmax,
     "Hardmax": softmax,
     "LRN": lrn,
+    "LpNormalization": lp_norm,
     **dict.fromkeys(REDUCTIONS, reduction),
 }

@@ -1,29 +1,40 @@
 """Runs the rule of every vertex in order; an operator without a rule is a boundary."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import onnx
 
 from graph_analysis.labels import Axes, Labelling
 from graph_analysis.rules import (
+    attention,
     contraction,
+    einsum,
     elementwise,
+    fused,
+    lengths,
     movement,
     normalisation,
+    quantised,
     recurrent,
     spatial,
 )
+from graph_analysis.rules.batching import may_carry
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
 Rule = Callable[[Labelling, Vertex], list[Axes]]
 _RULES: dict[str, Rule] = {
+    **attention.RULES,
     **contraction.RULES,
+    **einsum.RULES,
     **elementwise.RULES,
+    **lengths.RULES,
     **movement.RULES,
     **normalisation.RULES,
+    **quantised.RULES,
     **recurrent.RULES,
     **spatial.RULES,
 }
+_FUSED: Mapping[str, Rule] = fused.RULES
 
 
 def apply_rules(graph: TraceGraph) -> Labelling:
@@ -43,7 +54,7 @@ def apply_rules(graph: TraceGraph) -> Labelling:
 
 def _apply(labelling: Labelling, vertex: Vertex) -> None:
     graph = labelling.graph
-    rule = _RULES.get(vertex.op_type) if vertex.is_standard else None
+    rule = rule_of(vertex)
     known = all(graph.shape(name) is not None for name in (*vertex.inputs, *vertex.outputs) if name)
     if rule is None or not known:
         why = f"no rule for operator {vertex.op_type!r}" if rule is None else "shapes are unknown"
@@ -53,15 +64,30 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
         shape, free = graph.shape(name), graph.free.get(name, frozenset())
         if not name or shape is None:
             continue
+        fixed = set()
         for axis, labels in enumerate(axes):
-            if axis in free:
-                labelling.freeze(labels, f"axis {axis} of {name!r} has a free length")
-            elif shape[axis] <= 1:
-                labelling.freeze(labels, f"it is all that {vertex.name!r} leaves of an axis")
+            if axis not in free:
+                if shape[axis] <= 1:
+                    labelling.freeze(labels, f"it is all that {vertex.name!r} leaves of an axis")
+                continue
+            if (name, axis) in labelling.tiled:
+                continue
+            if may_carry(labelling, vertex, labels):
+                labelling.tiled.add((name, axis))
+                continue
+            fixed.add(axis)
+            labelling.freeze(labels, f"axis {axis} of {name!r} has a free length")
         labelling.axes[name] = [
-            None if axis in free or length <= 1 else labels
+            None if axis in fixed or length <= 1 else labels
             for axis, (length, labels) in enumerate(zip(shape, axes, strict=True))
         ]
+
+
+def rule_of(vertex: Vertex) -> Rule | None:
+    """The rule of an operator, if there is one for its domain."""
+    if vertex.is_standard:
+        return _RULES.get(vertex.op_type)
+    return _FUSED.get(vertex.op_type) if vertex.domain == "com.microsoft" else None
 
 
 def _boundary(labelling: Labelling, vertex: Vertex, reason: str) -> None:

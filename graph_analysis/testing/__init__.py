@@ -8,10 +8,14 @@ from collections.abc import Callable, Mapping
 import onnx
 
 from graph_analysis.testing import (
+    attention,
     convolutions,
     data_movement,
+    einsum,
+    fused,
     joints,
     norms_and_gates,
+    quantised,
     recurrent,
     tokens,
 )
@@ -21,7 +25,18 @@ from graph_analysis.testing.random_recurrent import random_recurrent_network
 
 HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
     case.__name__: case
-    for module in (joints, convolutions, data_movement, norms_and_gates, tokens, recurrent)
+    for module in (
+        joints,
+        convolutions,
+        data_movement,
+        norms_and_gates,
+        tokens,
+        attention,
+        einsum,
+        fused,
+        quantised,
+        recurrent,
+    )
     for case in module.CASES
 }
 

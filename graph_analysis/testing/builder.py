@@ -37,9 +37,9 @@ class GraphBuilder:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
-    def input(self, shape: Shape, name: str = "x") -> str:
-        """Declare a float32 graph input."""
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    def input(self, shape: Shape, name: str = "x", *, dtype: int = TensorProto.FLOAT) -> str:
+        """Declare a graph input."""
+        self._inputs.append(helper.make_tensor_value_info(name, dtype, shape))
         return name
 
     def output(self, tensor: str, shape: Shape) -> None:
@@ -51,7 +51,9 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, self._initializers
         )
+        domains = sorted({node.domain for node in self._nodes if node.domain})
         opsets = [helper.make_opsetid("", self._opset)]
+        opsets += [helper.make_opsetid(domain, 1) for domain in domains]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="secateur-testing")
         model.ir_version = 8 if self._opset < 19 else 10
         onnx.checker.check_model(model, full_check=True)
@@ -73,6 +75,10 @@ class GraphBuilder:
         array = np.asarray(values)
         array = array.astype(np.int64 if array.dtype.kind == "i" else np.float32)
         return self._initializer(array, name)
+
+    def integers(self, values: object, *, dtype: str = "int32", name: str = "const") -> str:
+        """An initializer of given ``values`` in an integer type other than int64."""
+        return self._initializer(np.asarray(values, dtype), name)
 
     def weight(
         self, *shape: int, scale: float = 1.0, shift: float = 0.0, name: str = "weight"
@@ -177,7 +183,7 @@ class GraphBuilder:
         return self._rng.normal(size=shape) * scale + shift
 
     def _initializer(self, array: np.ndarray, name: str) -> str:
-        if array.dtype != np.int64:
+        if array.dtype.kind == "f":
             array = array.astype(np.float32)
         unique = f"{name}_{len(self._initializers)}"
         self._initializers.append(numpy_helper.from_array(array, unique))

@@ -45,13 +45,15 @@ def random_solution(
 
 
 def feeds_of(model: onnx.ModelProto, batch: int, seed: int = 0) -> Feeds:
-    """Normal float32 feeds for every input; a fixed batch axis wins over ``batch``."""
+    """Normal float32 or small integer feeds for every input; a fixed batch axis wins."""
     rng = np.random.default_rng(seed)
     feeds = {}
     for entry in model.graph.input:
         first, *rest = entry.type.tensor_type.shape.dim
         shape = [first.dim_value or batch, *(dim.dim_value for dim in rest)]
-        feeds[entry.name] = rng.normal(size=shape).astype(np.float32)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
+        values = rng.normal(size=shape) if dtype.kind == "f" else rng.integers(0, 8, shape)
+        feeds[entry.name] = values.astype(dtype)
     return feeds
 
 

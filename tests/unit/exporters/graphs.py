@@ -42,6 +42,7 @@ class FakeLoaded:
 @dataclass(frozen=True)
 class FakeGraph:
     zeros: frozenset[str] = frozenset()
+    free: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
