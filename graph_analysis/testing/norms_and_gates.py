@@ -105,6 +105,35 @@ def _layer_scale(name: str, view: list[int], *, seed: int) -> onnx.ModelProto:
     return graph.build()
 
 
+def rmsnorm_custom_gated_mlp() -> onnx.ModelProto:
+    """Pre-norm RMS normalisation in pieces, SiLU(f) * u, g, residual Add."""
+    graph = GraphBuilder("rmsnorm_custom_gated_mlp", seed=69)
+    x = graph.linear(graph.input((BATCH, 8, 32)), 32, 32)
+    squares = graph.node("ReduceMean", graph.node("Pow", x, graph.constant(2.0)), axes=[-1])
+    root = graph.node("Sqrt", graph.node("Add", squares, graph.constant(1e-5)))
+    normed = graph.node("Mul", x, graph.node("Div", graph.constant(1.0), root))
+    normed = graph.node("Mul", normed, graph.weight(32, scale=0.2, shift=1.0, name="scale"))
+    gate, up = graph.linear(normed, 32, 64), graph.linear(normed, 32, 64)
+    inner = graph.node("Mul", graph.node("Mul", gate, graph.node("Sigmoid", gate)), up)
+    y = graph.node("Add", x, graph.linear(inner, 64, 32))
+    pooled = graph.node("ReduceMean", y, axes=[1], keepdims=0)
+    graph.output(graph.gemm(pooled, 32, 10), (BATCH, 10))
+    return graph.build()
+
+
+def stack_unbind() -> onnx.ModelProto:
+    """Two maps stacked, Softmax over the stack, their sum weighted by it."""
+    graph = GraphBuilder("stack_unbind", seed=70)
+    x = graph.input(IMAGE)
+    axis = graph.constant([1])
+    maps = [graph.node("Unsqueeze", graph.conv(x, 3, 16), axis) for _ in range(2)]
+    stack = graph.node("Concat", *maps, axis=1)
+    weighted = graph.node("Mul", stack, graph.node("Softmax", stack, axis=1))
+    y = graph.node("ReduceSum", weighted, axis, keepdims=0)
+    graph.classify(graph.relu(graph.conv(y, 16, 24)), 24)
+    return graph.build()
+
+
 CASES = (
     groupnorm,
     groupnorm_operator,
@@ -115,4 +144,6 @@ CASES = (
     cbam_mean_over_channel,
     layer_scale_param,
     layer_scale_param_static_shape,
+    rmsnorm_custom_gated_mlp,
+    stack_unbind,
 )
