@@ -24,7 +24,8 @@ from graph_analysis.testing import HARD_CASES
 CASES = [
     "residual_add", "concat", "split_chunk", "slice_channels", "depthwise_conv", "grouped_conv",
     "channel_shuffle", "conv_transpose", "se_block", "flatten_fc", "gather_channel_index_select",
-    "patch_embed_permute", "fused_qkv",
+    "patch_embed_permute", "fused_qkv", "gqa", "einsum_projections", "l2normalize_over_channel",
+    "fused_conv", "attention_operator", "grouped_query_operator", "qdq_int8_weights",
 ]  # fmt: skip
 
 
