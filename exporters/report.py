@@ -185,6 +185,8 @@ def to_text(report: Mapping[str, Any]) -> str:
     ]
     if before["accuracy"] is not None and after["accuracy"] is not None:
         rows.append(_row("accuracy", before["accuracy"], after["accuracy"], ".4f"))
+    else:
+        rows.append(f"{'accuracy':<42}{'not measured':>16}")
     for old, new in zip(before["latency"], after["latency"], strict=False):
         title = f"latency p50 ms (batch {old['batch']}, {old['threads']} threads)"
         rows.append(_row(title, old["p50_ms"], new["p50_ms"], ".3f"))

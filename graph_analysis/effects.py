@@ -135,12 +135,23 @@ def footprint(
 
 
 def is_connected(graph: TraceGraph, remaining: Survivors) -> bool:
-    """Whether every graph output still depends on a graph input."""
+    """Whether every graph output that depends on a graph input still does.
+
+    One that never did (anchors, a table) is a constant of the model and stays one.
+    """
+    nothing = Survivors(removed=frozenset(), splices={}, starved=())
+    before, after = _fed(graph, nothing), _fed(graph, remaining)
+    wanted = [name for name in graph.outputs if name in before]
+    return all(_resolve(name, remaining.splices) in after for name in wanted)
+
+
+def _fed(graph: TraceGraph, remaining: Survivors) -> set[str]:
+    """Tensors that depend on a graph input."""
     fed = set(graph.inputs)
     for vertex in graph.vertices:
         if vertex.index not in remaining.removed and _reads(vertex, fed, remaining.splices):
             fed.update(vertex.outputs)
-    return all(_resolve(name, remaining.splices) in fed for name in graph.outputs)
+    return fed
 
 
 def _reads(vertex: Vertex, fed: set[str], splices: Mapping[str, str]) -> bool:

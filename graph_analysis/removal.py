@@ -12,7 +12,7 @@ import numpy as np
 
 from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
-from graph_analysis.node_groups import masked_places, with_masks
+from graph_analysis.node_groups import MaskedPlaces, masked_places, with_masks
 from graph_analysis.rules.quantised import is_round_trip
 from graph_analysis.rules.recurrent import is_silent_without_weights
 from graph_analysis.search_space import Group, GroupKind, WeightSlices
@@ -57,6 +57,7 @@ def removal_structures(
 ) -> tuple[list[Structure], list[Refused]]:
     """All removal structures of a graph, and the candidates refused with their reasons."""
     found, refused = [], []
+    masked = masked_places(labelling, classes)
     for segment in segments.segments:
         weights = _weights(graph, segment, costs)
         joints = [segments.by_id[name] for name in segment.outputs]
@@ -70,7 +71,7 @@ def removal_structures(
         if reason:
             refused.append(Refused(segment=segment.id, reason=reason))
             continue
-        found.append(_structure(graph, segment, weights, labelling, classes, costs, gone))
+        found.append(_structure(graph, segment, weights, labelling, classes, costs, masked, gone))
     return found, refused
 
 
@@ -250,6 +251,7 @@ def _structure(
     labelling: Labelling,
     classes: Classes,
     costs: CostModel,
+    masked: MaskedPlaces,
     gone: Sequence[int],
 ) -> Structure:
     vertices = frozenset(m.index for p in segment.pieces for m in p.members)
@@ -283,5 +285,5 @@ def _structure(
         nodes=tuple(graph.vertices[index].name for index in sorted(vertices)),
     )
     if gone:
-        group = with_masks(group, gone, masked_places(labelling, classes))
+        group = with_masks(group, gone, masked)
     return Structure(group=group, vertices=vertices, classes=tuple(gone))

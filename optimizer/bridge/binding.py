@@ -183,8 +183,14 @@ def bind(analysis: Analysis, imported: ImportedModule) -> Binding:
         imported: The trainable module.
 
     Raises:
-        ValueError: A slice does not fit the tensor of its name, so the two are of different models.
+        ValueError: A slice does not fit the tensor of its name, so the two are of different models;
+            or the module was not made from the masked form, so it would be trained towards
+            statistics that the cut model does not have.
     """
+    missing = [mask.name for mask in analysis.masks if mask.name not in imported.tensors]
+    if missing:
+        message = f"the module lacks mask '{missing[0]}': import analysis.maskable() instead"
+        raise ValueError(message)
     binding = Binding(analysis=analysis, imported=imported)
     binding.layout()  # fails here rather than in the middle of a job
     return binding

@@ -9,14 +9,11 @@ from torch import Tensor, nn
 
 from optimizer.h2spg.units import UnitLayout, fill_zero
 from optimizer.trainer.data import Batches
+from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import Objective, as_tuple
 from optimizer.trainer.teacher import Teacher
 
 _STANDARD_ERRORS = 2
-
-
-def _nothing() -> None:
-    """What is called between batches where nobody listens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +55,7 @@ def evaluate(
     *,
     device: torch.device,
     full_only: bool = False,
-    alive: Callable[[], None] = _nothing,
+    alive: Alive = nobody_listens,
 ) -> Evaluation:
     """Judge ``module`` in inference form on ``batches``; its mode is put back afterwards."""
     was_training = module.training
@@ -116,7 +113,7 @@ def ablation_losses(
     units_U: Tensor,
     loss: Callable[[], float],
     *,
-    alive: Callable[[], None] = _nothing,
+    alive: Alive = nobody_listens,
 ) -> Tensor:
     """How much the loss rises without each single unit; exact, by trying.
 

@@ -11,6 +11,7 @@ from optimizer.checkpoint import Checkpoint, ignore_fault
 from optimizer.config import Quantity
 from optimizer.h2spg import Choose, UnitLayout
 from optimizer.trainer.incidents import TrainEvent
+from optimizer.trainer.liveness import Alive, nobody_listens
 
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
@@ -56,7 +57,7 @@ class Hooks:
     checkpoint: Callable[[Checkpoint], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.monotonic
-    alive: Callable[[], None] = lambda: None
+    alive: Alive = nobody_listens
     fault: Callable[[str], None] = ignore_fault
 
 

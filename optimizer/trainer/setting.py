@@ -4,7 +4,7 @@ Errors of settings and data surface here, before the first step.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from optimizer.h2spg import H2SPG, Choose, UnitLayout
 from optimizer.trainer.data import ArrayData, Arrays, Batches, split
 from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
 from optimizer.trainer.hooks import S, SpaceBinding
+from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import Objective, as_tuple, objective_for
 from optimizer.trainer.plan import plan
 from optimizer.trainer.saliency import with_ablation
@@ -54,7 +55,7 @@ class Setting:
     original: Evaluation | None
     device: torch.device
     full_only: bool
-    alive: Callable[[], None]
+    alive: Alive
 
     def loss_at(self, step: int) -> Tensor:
         """The loss of the batch of ``step``, in training form."""
@@ -97,7 +98,7 @@ def prepare(
     binding: SpaceBinding[S],
     config: TrainConfig,
     *,
-    alive: Callable[[], None] = lambda: None,
+    alive: Alive = nobody_listens,
 ) -> Setting:
     """Make everything ready for the first step.
 
@@ -193,7 +194,7 @@ def _choose(
     layout: UnitLayout,
     binding: SpaceBinding[S],
     config: TrainConfig,
-    alive: Callable[[], None],
+    alive: Alive,
 ) -> Choose:
     choose = binding.chooser(config.target_ratio, config.quantity)
     if config.operator_saliency == "criterion":

@@ -1,19 +1,15 @@
 """The original model: what training is compared with, and what it learns from."""
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from optimizer.trainer.data import Batch, Batches
+from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import as_tuple
 
 CACHE_BYTES = 256 << 20
-
-
-def _nothing() -> None:
-    """What is called between batches where nobody listens."""
 
 
 class Teacher:
@@ -30,7 +26,7 @@ class Teacher:
         return as_tuple(self._module(*batch.inputs))
 
     def remember(
-        self, batches: Batches, device: torch.device, *, alive: Callable[[], None] = _nothing
+        self, batches: Batches, device: torch.device, *, alive: Alive = nobody_listens
     ) -> None:
         """Compute the outputs for all of ``batches`` once, if they fit into ``CACHE_BYTES``.
 

@@ -157,17 +157,14 @@ def run_job(
     Raises:
         SecateurError: As :func:`service.compression.run_stage`.
     """
-    from graph_analysis.loading import load_model
     from service.admission import admit
     from service.compression import STAGES, RunDirectory, run_stage
-    from service.compression.preparing import check_trainable
     from service.datasets import DatasetPolicy, pin_dataset
     from service.following import Follower
 
     run = RunDirectory(folder)
     _take_model(model, run.model)
     admit(run.model)
-    check_trainable(load_model(run.model))
     pin_dataset(data, DatasetPolicy(roots=(Path("/"),)), run.dataset)
     with Follower(console) as follower:
         for stage in STAGES:

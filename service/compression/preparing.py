@@ -56,6 +56,7 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     check_plan(subject, imported)
     run.space.write_text(subject.analysis.space.to_json())
     _describe_space(subject, report)
+    _say_what_is_not_done(subject, imported, classes, report)
     phases.begin("comparing")
     check_import(imported, subject.model, _some(subject), recipe.seed)
     phases.begin("baseline")
@@ -138,7 +139,7 @@ def _check_samples(subject: Subject) -> None:
     """What shapes and types do not show: indices outside of tables, splits of other sizes."""
     limits = {spec.name: spec.limit for spec in subject.specs if spec.limit}
     for name, split in subject.dataset.splits.items():
-        for key, values in subject.inputs(split).items() if limits else ():
+        for key, values in subject.arrays(split).items():
             limit = limits.get(key)
             if limit is None:
                 continue
@@ -228,6 +229,26 @@ def _describe_space(subject: Subject, report: Report) -> None:
         f"{len(analysis.space.frozen)} tensors stay"
     )
     say(report, "search-space", message, {"groups": len(analysis.space.groups), **counts})
+
+
+def _say_what_is_not_done(
+    subject: Subject, imported: ImportedModule, classes: int | None, report: Report
+) -> None:
+    """What a user would otherwise have to notice in the report."""
+    if classes is not None and subject.evaluated is None:
+        message = (
+            "accuracy is not measured: there are no labelled test or validation samples; add "
+            "x_test and y_test to the data set"
+        )
+        say(report, "accuracy-not-measured", message)
+    if "val" not in subject.dataset.splits:
+        count = len(subject.dataset.train)
+        held = int(count * config_of(subject, imported).validation_ratio)
+        message = (
+            f"there are no validation samples: {held} of the {count} training samples are held out "
+            "to choose the best weights by"
+        )
+        say(report, "validation-held-out", message, {"held_out": held})
 
 
 def _baseline(subject: Subject, classes: int | None, phases: Phases) -> dict[str, object]:

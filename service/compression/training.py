@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from graph_analysis.solution import Solution
+from graph_analysis.solving import Selection
 from optimizer.bridge.binding import bind
 from optimizer.bridge.module import import_model
 from optimizer.checkpoint import Checkpoint
@@ -19,6 +21,8 @@ from service.compression.weights_file import write_weights
 from service.datasets import Split
 from service.faults import fault
 from service.recipe import Recipe
+
+_OVERSHOT = 0.05  # of the whole
 
 
 def train_stage(
@@ -54,6 +58,20 @@ def train_stage(
     units = sum(len(units) for units in result.solution.removed.values())
     message = f"trained {result.steps:,} steps on {result.device}; {units} units go"
     say(report, "trained", message, {"steps": result.steps, "units": units})
+    _say_if_overshot(subject, result.solution, report)
+
+
+def _say_if_overshot(subject: Subject, solution: Solution, report: Report) -> None:
+    """Where the smallest thing that could go was much more than what had to."""
+    quantity, target = subject.recipe.target
+    left = Selection(subject.analysis, quantity=quantity, removed=solution.removed).remaining_ratio
+    if left >= target - _OVERSHOT:
+        return
+    message = (
+        f"{left:.1%} of the {quantity} remain, less than the {target:.1%} that were asked for: "
+        "what can go comes in pieces as large as that; a smaller multiple may help"
+    )
+    say(report, "target-overshot", message, {"remaining": left, "target": target})
 
 
 def _arrays(subject: Subject, split: Split, classes: int | None) -> Arrays:

@@ -22,7 +22,14 @@ def loaded(name: str) -> LoadedModel:
 def bound(name: str) -> tuple[Analysis, Binding]:
     model = loaded(name)
     analysis = analyze(model)
-    return analysis, bind(analysis, import_model(model.model))
+    return analysis, bind(analysis, import_model(analysis.maskable()))
+
+
+def test_a_module_without_its_masks_is_refused() -> None:
+    """It would train towards statistics over all channels, and be cut to those that stay."""
+    model = loaded("layernorm_mlp")
+    with pytest.raises(ValueError, match=r"lacks mask .* import analysis.maskable\(\)"):
+        bind(analyze(model), import_model(model.model))
 
 
 @pytest.mark.parametrize("name", ["residual_add", "concat", "separate_qkv_heads"])
