@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import onnxruntime
 import pytest
 
 from tests.acceptance.test_serve import MODEL, Served, serving
+from tests.acceptance.test_worker_faults import stages_of
 from tests.acceptance.worker_host import wait
 from tests.unit.service.compression.runs import some_digits
 
+CANCEL_SECONDS = 10  # killing the stage and recording the end included
 SETTINGS = {"target_macs": "0.25", "epochs": "40", "batch_size": "32"}
 
 
@@ -126,6 +129,9 @@ def test_a_bad_model_is_refused_at_once(served: Served, model: bytes, code: str)
 def test_a_real_training_is_cancelled(served: Served) -> None:
     job_id = submit(served, MODEL.read_bytes(), some_digits(), epochs="5000")
     wait(lambda: served.step(job_id) >= 10)
+    began = time.monotonic()
     assert served.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
     assert ended(served, job_id)["status"] == "cancelled"
+    assert time.monotonic() - began < CANCEL_SECONDS
+    assert stages_of(job_id) == []
     wait(lambda: run_folders(served) == [])

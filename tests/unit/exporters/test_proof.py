@@ -362,3 +362,23 @@ def test_a_masked_model_that_does_not_run_is_said_so(pair) -> None:
     sample = {"x": np.zeros((1, 5, 8, 8), np.float32)}
     with pytest.raises(ProofFailedError, match="the masked model does not run"):
         prove(masked, cut, original=original, samples=[sample])
+
+
+def test_random_inputs_that_the_original_cannot_take_are_left_out() -> None:
+    """Finite on real samples only: these prove, and the proof says what it left out."""
+    offset = np.full(4, 300, np.float32)
+    nodes = [node("Sub", "x offset", "shifted"), node("Sqrt", "shifted", "y")]
+    model = build({"x": ["n", 4]}, {"y": ["n", 4]}, nodes, {"offset": offset})
+    real = {"x": np.full((2, 4), 400, np.float32) + np.arange(4, dtype=np.float32)}
+    proof = prove(model, model, original=model, samples=[real])
+    assert proof.passed
+    assert proof.real_samples == proof.samples == 2
+    assert any("not finite on some random inputs" in text for text in proof.notes)
+
+
+def test_only_some_inputs_fix_their_first_axis() -> None:
+    """A free one beside them gets a sample, not none: nothing is proved on empty tensors."""
+    model = build({"x": ["n", 4], "s": [1, 4]}, {"y": ["n", 4]}, [node("Mul", "x s", "y")], {})
+    proof = prove(model, model, original=model)
+    assert proof.batch_sizes == (1,)
+    assert all(figure.scale > 0 for figure in proof.figures)

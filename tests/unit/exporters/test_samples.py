@@ -111,3 +111,11 @@ def test_variations_change_floats_only() -> None:
     assert [float(d["x"][0]) for d in drawn[:3]] == [-1.0, 1.0, -10.0]
     assert 0 <= drawn[3]["x"][0] < 1
     assert all(d["i"][0] == 3 and d["x"].dtype == np.float32 for d in drawn)
+
+
+def test_the_last_variations_have_full_masks() -> None:
+    """A row that may attend to nothing is not a number in the original either."""
+    feeds = {"x": np.ones(3, np.float32), "mask": np.array([True, False, True])}
+    drawn = list(variations(feeds, RNG(0)))
+    assert [entry["mask"].tolist() for entry in drawn[-2:]] == [[False] * 3, [True] * 3]
+    assert all(entry["x"].tolist() == [1.0] * 3 for entry in drawn[-2:])

@@ -1,36 +1,15 @@
 """The worker's side of the jobs: fence, attempts, and the end."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.job_store import JobStore
 from service.jobs import TERMINAL, JobStatus, StoredArtifact, Wanted
 from service.run_store import FencedError, Outcome, RunStore, Verdict
-from service.testing import example_spec, open_store, temporary_database
+from service.testing import example_spec
 
 A = "own_a"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = temporary_database(tmp_path)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def store(database: sa.Engine) -> JobStore:
-    return open_store(database)
-
-
-@pytest.fixture
-def runs(database: sa.Engine) -> RunStore:
-    return RunStore(database, max_attempts=3)
 
 
 @pytest.fixture

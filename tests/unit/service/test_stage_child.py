@@ -157,3 +157,19 @@ def test_a_kill_for_want_of_memory_is_recognised(
     code = f"with open({str(events)!r}, 'w') as f: f.write('oom_kill 3')\n{kill}"
     assert asyncio.run(Case(tmp_path).run(code)).ending is Ending.OUT_OF_MEMORY
     assert count(tmp_path / "missing") == 0
+
+
+def test_a_cancelled_child_is_killed_without_grace(tmp_path: Path) -> None:
+    """It has nothing left to save, and the user was promised ten seconds."""
+
+    async def cancel() -> float:
+        case = Case(tmp_path)
+        running = asyncio.ensure_future(case.run(DEAF))
+        await case.heard.wait()
+        began = time.monotonic()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return time.monotonic() - began
+
+    assert asyncio.run(cancel()) < 10

@@ -1,37 +1,17 @@
 """From lines to the job's row and events."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from service import stage_recorder
 from service.errors import UnavailableError
 from service.job_store import JobStore
 from service.run_store import FencedError, RunStore
 from service.stage_recorder import StageRecorder
-from service.testing import example_spec, open_store, temporary_database
+from service.testing import example_spec
 
 A = "own_a"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = temporary_database(tmp_path)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def store(database: sa.Engine) -> JobStore:
-    return open_store(database)
-
-
-@pytest.fixture
-def runs(database: sa.Engine) -> RunStore:
-    return RunStore(database, max_attempts=3)
 
 
 @pytest.fixture

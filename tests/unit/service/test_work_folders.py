@@ -97,3 +97,21 @@ def test_new_and_changed_files() -> None:
     known = {"prepare": {"a": "1", "b": "2"}, "train": {"b": "3"}}
     assert new_files(known, {"a": "1", "b": "3", "c": "4"}) == {"c": "4"}
     assert new_files(known, {"a": "9", "b": "2"}) == {"a": "9", "b": "2"}
+
+
+def test_a_checkpoint_that_a_zombie_prunes_meanwhile_is_not_missed(
+    folders: WorkFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = folders.open("job_1", 1, {})
+    for name in ("a", "b"):
+        put(first.path / "checkpoints" / name, name)
+    link = os.link
+
+    def losing(source: Path, target: Path) -> None:
+        if source.name == "a":
+            source.unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", losing)
+    second = folders.open("job_1", 2, {})
+    assert [path.name for path in (second.path / "checkpoints").iterdir()] == ["b"]

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from optimizer.trainer import teacher as teaching
-from optimizer.trainer.data import Batches
+from optimizer.trainer.data import Arrays, Batches
 from optimizer.trainer.teacher import Teacher
 from tests.unit.optimizer.trainer.networks import imported, samples
 
@@ -31,3 +33,21 @@ def test_remembered_outputs_are_those_of_the_samples(
     chosen = torch.tensor([7, 1])
     batch = batches.at(chosen)
     assert torch.allclose(teacher.outputs_at(chosen, batch)[0], teacher.outputs(batch)[0])
+
+
+def test_an_output_that_does_not_count_samples_is_not_remembered() -> None:
+    """Which part of it belongs to a sample is unknown, so it is computed batch by batch."""
+
+    class WithScalar(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x * 2, x.mean()
+
+    arrays = Arrays(inputs={"": np.arange(12, dtype=np.float32).reshape(6, 2)})
+    batches = Batches(arrays, ("x",), 4)
+    teacher, calls = Teacher(WithScalar()), []
+    teacher.remember(batches, torch.device("cpu"), alive=lambda: calls.append(1))
+    assert calls
+    chosen = torch.tensor([5, 0])
+    doubled, mean = teacher.outputs_at(chosen, batches.at(chosen))
+    assert doubled.tolist() == [[20.0, 22.0], [0.0, 2.0]]
+    assert float(mean) == 5.5

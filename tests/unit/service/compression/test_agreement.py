@@ -7,8 +7,10 @@ import torch
 from onnx import numpy_helper
 
 from exporters.errors import ProofFailedError
+from exporters.sessions import run
 from graph_analysis.errors import ModelError
 from optimizer.bridge.module import ImportedModule, import_model
+from service.compression import agreement
 from service.compression.agreement import _compare, check_import, check_trained, disagreement
 from service.compression.subject import interface_of
 from service.demo import MODEL_PATH
@@ -91,3 +93,19 @@ def test_inputs_without_samples_are_refused(value: onnx.ValueInfoProto, text: st
         interface_of(onnx.helper.make_model(graph))
     assert caught.value.code == "model-input-unsupported"
     assert caught.value.param == "a"
+
+
+def test_made_up_inputs_that_the_model_refuses_are_left_out(
+    model: onnx.ModelProto, imported: ImportedModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(session: object, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if feeds["image"] is not REAL["image"]:
+            message = "not made for these values"
+            raise RuntimeError(message)
+        return run(session, feeds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(agreement, "run", picky)
+    assert disagreement(imported, model, REAL, seed=0) is None
+    other = {"image": REAL["image"] + 1}
+    with pytest.raises(RuntimeError, match="not made for these"):
+        disagreement(imported, model, other, seed=0)

@@ -12,9 +12,19 @@ import pytest
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import analyze
 from graph_analysis.solution import Solution
+from graph_analysis.testing import HARD_CASES
 from service.compression import RunDirectory, run_stage
+from service.demo import MODEL_PATH
 from service.storage import sha256_of
-from tests.unit.service.compression.runs import Lines, digits_run, make_run, only, recipe, run_all
+from tests.unit.service.compression.runs import (
+    Lines,
+    digits_run,
+    make_run,
+    only,
+    recipe,
+    run_all,
+    some_digits,
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +168,54 @@ def test_a_fixed_batch_size_is_trained_at(tmp_path: Path) -> None:
 def test_there_are_four_stages(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no stage is called 'polish'"):
         only("polish", RunDirectory(tmp_path), recipe())
+
+
+def with_odd_outputs() -> onnx.ModelProto:
+    """The demo's network with a table and a scalar as further outputs: neither counts samples."""
+    model = onnx.load(MODEL_PATH)
+    anchors = np.arange(12, dtype=np.float32).reshape(6, 2)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(anchors, "anchors"))
+    model.graph.node.append(onnx.helper.make_node("Identity", ["anchors"], ["table"], name="table"))
+    model.graph.node.append(
+        onnx.helper.make_node("ReduceMean", ["logits"], ["average"], name="average", keepdims=0)
+    )
+    for name, shape in (("table", [6, 2]), ("average", [])):
+        kind = onnx.TensorProto.FLOAT
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+    return model
+
+
+def test_outputs_that_do_not_count_samples_are_trained_and_kept(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", with_odd_outputs(), some_digits())
+    run_all(run, recipe(epochs=2))
+    session = onnxruntime.InferenceSession(run.compressed)
+    scores, table, mean = session.run(None, {"image": np.zeros((5, 1, 8, 8), np.float32)})
+    assert (scores.shape, mean.shape) == ((5, 10), ())
+    assert table.tolist() == np.arange(12).reshape(6, 2).tolist()
+    assert report_of(run)["ratios"]["macs"] <= 0.25
+
+
+def test_what_is_not_done_is_said(tmp_path: Path) -> None:
+    run = digits_run(tmp_path / "run", x_val=None, y_val=None, x_test=None, y_test=None)
+    lines = run_all(run, recipe(epochs=2, target_macs=0.6, kinds="operator"))
+    assert {"accuracy-not-measured", "validation-held-out"} <= set(lines.codes)
+    (held,) = (e for e in lines.of("event") if e["data"]["code"] == "validation-held-out")
+    assert "32 of the 320" in held["message"]
+    assert report_of(run)["evaluated_on"] is None
+
+
+def test_nothing_is_said_where_nothing_is_left_out(finished: tuple[RunDirectory, Lines]) -> None:
+    codes = set(finished[1].codes)
+    assert not codes & {"accuracy-not-measured", "validation-held-out", "labels-not-used"}
+
+
+def test_less_than_was_asked_for_is_said(tmp_path: Path) -> None:
+    """With one structure to choose from, the target is passed by a wide margin."""
+    model = HARD_CASES["residual_add"]()
+    shape = [dim.dim_value or 1 for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": rng.standard_normal((64, *shape[1:])).astype(np.float32)}
+    run = make_run(tmp_path / "run", model, arrays)
+    lines = run_all(run, recipe(target_macs=0.95, kinds="operator", epochs=8), until="train")
+    (event,) = (e for e in lines.of("event") if e["data"]["code"] == "target-overshot")
+    assert event["data"]["remaining"] < 0.9

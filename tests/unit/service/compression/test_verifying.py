@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -87,3 +88,24 @@ def test_weights_survive_the_file_bit_for_bit(tmp_path: Path) -> None:
         assert found[name].dtype == array.dtype
         assert found[name].shape == array.shape
         assert found[name].tobytes() == array.tobytes()
+
+
+def test_accuracy_is_counted_on_the_written_file(
+    untouched: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[bytes] = []
+    measure = verifying.accuracy
+
+    def spy(model: onnx.ModelProto, *arguments: Any, **settings: Any) -> float:
+        judged.append(model.SerializeToString())
+        return measure(model, *arguments, **settings)
+
+    monkeypatch.setattr(verifying, "accuracy", spy)
+    only("verify", untouched, recipe(epochs=2))
+    assert judged == [onnx.load(untouched.compressed).SerializeToString()]
+
+
+def test_rounding_does_not_fail_the_gate() -> None:
+    verifying._check_quality(recipe(max_accuracy_drop=0.01), 0.95, 0.94)
+    with pytest.raises(QualityGateError):
+        verifying._check_quality(recipe(max_accuracy_drop=0.01), 0.95, 0.939)
