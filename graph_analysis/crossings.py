@@ -30,6 +30,13 @@ class Crossings:
             present = parents >= 0
             np.logical_or.at(gone, self.crossing[present], gone[parents[present]])
 
+    def closure(self, classes: Labels) -> Labels:
+        """Some classes and the crossings that go with them."""
+        if not self.crossing.size:
+            return classes
+        goes = np.isin(self.rows, classes) | np.isin(self.columns, classes)
+        return np.union1d(classes, self.crossing[goes])
+
     def pass_on(self, reason_of: npt.NDArray[np.int64]) -> None:
         """What keeps a crossing keeps row and column; a crossing of two that stay, stays."""
         for parents in (self.rows, self.columns):

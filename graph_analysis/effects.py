@@ -1,6 +1,6 @@
 """What a solution does to every tensor and node: what vanishes, what is spliced, what shrinks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,53 +45,60 @@ def survivors(graph: TraceGraph, erased: frozenset[int]) -> Survivors:
 
     1. A joint (Add, Sum, Sub's left, Concat) drops inputs that come from erased vertices.
     2. Left with one input it is spliced out; left with none it is starved.
+    3. What was unused before stays; the cost is that of what goes, not of the graph.
     """
     if not erased:
         return Survivors(removed=frozenset(), splices={}, starved=())
-    dead = {name for index in erased for name in graph.vertices[index].outputs}
+    dead = {name for index in erased for name in graph.vertices[index].outputs if name}
+    hit = {index for name in dead for index, _ in graph.consumers.get(name, ())} - erased
     splices: dict[str, str] = {}
-    starved: list[str] = []
-    needed = set(graph.outputs)
-    for vertex in graph.vertices:
-        hit = [name for name in vertex.inputs if name in dead]
-        if not hit or vertex.index in erased:
-            continue
+    starved: list[int] = []
+    for index in sorted(hit):
+        vertex = graph.vertices[index]
         left = [name for name in vertex.inputs if name and name not in dead]
         if not left:
-            starved.append(vertex.name)
-        elif len(left) == 1:
+            starved.append(index)
+        elif len(left) == 1 and vertex.outputs[0]:
             splices[vertex.outputs[0]] = left[0]
-    live: set[int] = set()
-    stack = [_resolve(name, splices) for name in needed]
-    while stack:
-        name = stack.pop()
-        index = graph.producer.get(name)
-        if index is None or index in live or index in erased:
+    removed = _unused(graph, erased, splices)
+    return Survivors(
+        removed=frozenset(removed),
+        splices=splices,
+        starved=tuple(
+            graph.vertices[index].name
+            for index in starved
+            if index in graph.reached and index not in removed
+        ),
+    )
+
+
+def _unused(graph: TraceGraph, erased: frozenset[int], splices: Mapping[str, str]) -> set[int]:
+    """Erased vertices, and those that lose their last use with them, by counting uses."""
+    uses: dict[str, int] = {}  # of tensors whose number of uses changes
+
+    def change(name: str, by: int) -> None:
+        uses[name] = uses.get(name, graph.uses.get(name, 0)) + by
+
+    for name in splices:
+        change(_resolve(name, splices), graph.uses.get(name, 0))
+        uses[name] = 0
+    removed = set(erased)
+    stack = [index for index in erased if index in graph.reached]
+    doubtful = [graph.producer[name] for name in splices]
+    while stack or doubtful:
+        if stack:
+            for name in filter(None, graph.vertices[stack.pop()].inputs):
+                kept = _resolve(name, splices)
+                change(kept, -1)
+                doubtful.append(graph.producer.get(kept, -1))
             continue
-        live.add(index)
-        stack.extend(
-            _resolve(n, splices) for n in graph.vertices[index].inputs if n and n not in dead
-        )
-    removed = frozenset(v.index for v in graph.vertices if v.index not in live)
-    before = _reached(graph)
-    removed = removed - (frozenset(v.index for v in graph.vertices) - before)
-    starved = [name for name in starved if _index(graph, name) in live]
-    return Survivors(removed=removed | erased, splices=splices, starved=tuple(starved))
-
-
-def _index(graph: TraceGraph, name: str) -> int:
-    return next(v.index for v in graph.vertices if v.name == name)
-
-
-def _reached(graph: TraceGraph) -> frozenset[int]:
-    found: set[int] = set()
-    stack = list(graph.outputs)
-    while stack:
-        index = graph.producer.get(stack.pop())
-        if index is not None and index not in found:
-            found.add(index)
-            stack.extend(graph.vertices[index].inputs)
-    return frozenset(found)
+        index = doubtful.pop()
+        if index < 0 or index in removed or index not in graph.reached:
+            continue
+        if not any(uses.get(n, graph.uses.get(n, 0)) for n in graph.vertices[index].outputs if n):
+            removed.add(index)
+            stack.append(index)
+    return removed
 
 
 def _resolve(name: str, splices: Mapping[str, str]) -> str:
@@ -139,21 +146,13 @@ def is_connected(graph: TraceGraph, remaining: Survivors) -> bool:
 
     One that never did (anchors, a table) is a constant of the model and stays one.
     """
-    nothing = Survivors(removed=frozenset(), splices={}, starved=())
-    before, after = _fed(graph, nothing), _fed(graph, remaining)
-    wanted = [name for name in graph.outputs if name in before]
-    return all(_resolve(name, remaining.splices) in after for name in wanted)
-
-
-def _fed(graph: TraceGraph, remaining: Survivors) -> set[str]:
-    """Tensors that depend on a graph input."""
     fed = set(graph.inputs)
     for vertex in graph.vertices:
         if vertex.index not in remaining.removed and _reads(vertex, fed, remaining.splices):
-            fed.update(vertex.outputs)
-    return fed
+            fed.update(filter(None, vertex.outputs))
+    wanted = (name for name in graph.outputs if name in graph.fed)
+    return all(_resolve(name, remaining.splices) in fed for name in wanted)
 
 
 def _reads(vertex: Vertex, fed: set[str], splices: Mapping[str, str]) -> bool:
-    names: Sequence[str] = vertex.inputs
-    return any(_resolve(name, splices) in fed for name in names)
+    return any(_resolve(name, splices) in fed for name in vertex.inputs)

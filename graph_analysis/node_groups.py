@@ -4,16 +4,15 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 import numpy as np
 
-from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
+from graph_analysis.places import Ints, Places
+from graph_analysis.pricing import Prices
 from graph_analysis.search_space import Frozen, Group, GroupKind, WeightSlices
 from graph_analysis.trace_graph import FLOATS, TraceGraph
-
-Place = tuple[str, int, int]  # initializer, axis, layer: 1 for columns of crossings, else 0
-MaskedPlaces = dict[int, dict[Place, list[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +27,10 @@ def node_groups(
     graph: TraceGraph,
     labelling: Labelling,
     classes: Classes,
-    costs: CostModel,
     *,
+    places: Places,
+    masked: Places,
+    prices: Prices,
     protect: Collection[str],
     kinds: Collection[GroupKind],
 ) -> tuple[list[NodeGroup], list[Frozen]]:
@@ -39,89 +40,58 @@ def node_groups(
     2. Units of one signature and kind form a group, in the order of their labels.
     3. A group of one unit, or touched by a ``protect`` pattern, or of another kind, stays.
     """
-    places = _places(graph, labelling, classes)
-    masked = masked_places(labelling, classes)
-    by_signature: dict[tuple[GroupKind, object], list[int]] = defaultdict(list)
-    for unit, where in places.items():
-        kind = GroupKind.HEAD if classes.is_head[unit] else GroupKind.CHANNEL
-        signature = tuple((place, len(indices)) for place, indices in sorted(where.items()))
-        by_signature[(kind, signature)].append(unit)
     groups: list[NodeGroup] = []
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     denied: dict[str, str] = {}
-    for (kind, _), units in sorted(by_signature.items(), key=lambda item: min(item[1])):
-        names = {name for name, *_ in places[units[0]]}
+    for kind, units, runs in _by_signature(places, classes):
+        names = {places.names[place][0] for place in places.place[places.run_start[runs[0]]]}
         reason = _denied(graph, names, len(units), kind, protect, kinds)
         if reason:
             denied.update(dict.fromkeys(names, reason))
             continue
-        group = _group(sorted(units), kind, places, labelling, taken, graph)
-        group = replace(group, group=with_masks(group.group, group.classes, masked))
-        groups.append(_with_costs(group, costs, classes))
+        entry = _group(units, kind, places, runs, labelling, taken, graph)
+        unit = np.array(units[:1], np.int64)
+        group = replace(
+            with_masks(entry.group, units, masked),
+            macs=prices.macs_lost(unit),
+            parameters=prices.parameters_lost(unit),
+        )
+        groups.append(replace(entry, group=group))
     return groups, _frozen(graph, labelling, classes, groups, denied)
 
 
-def _places(
-    graph: TraceGraph, labelling: Labelling, classes: Classes
-) -> dict[int, dict[Place, list[int]]]:
-    places: dict[int, dict[Place, list[int]]] = defaultdict(lambda: defaultdict(list))
-    owners = _owners(classes)
-    for name in graph.initializers:
-        for axis, labels in enumerate(labelling.axes.get(name, [])):
-            found = classes.of(labels)
-            if found is None:
-                continue
-            for position, unit in enumerate(found.tolist()):
-                for layer, owner in enumerate(owners.get(unit, (unit,))):
-                    if owner >= 0:
-                        places[owner][name, axis, layer].append(position)
-    return places
+def _by_signature(places: Places, classes: Classes) -> list[tuple[GroupKind, list[int], Ints]]:
+    """Kind, units, and per unit its runs in ``places``, in the order of the first units."""
+    start, length = places.run_start, places.run_length
+    place, unit = places.place[start], places.unit[start]
+    bounds = [*np.flatnonzero(np.diff(unit, prepend=-1)).tolist(), unit.size]
+    found: dict[tuple[bool, bytes, bytes], list[int]] = defaultdict(list)
+    for first, stop in pairwise(bounds):
+        is_head = bool(classes.is_head[unit[first]])
+        key = (is_head, place[first:stop].tobytes(), length[first:stop].tobytes())
+        found[key].append(first)
+    return [
+        (
+            GroupKind.HEAD if is_head else GroupKind.CHANNEL,
+            unit[firsts].tolist(),
+            np.asarray(firsts)[:, None] + np.arange(len(signature) // place.itemsize),
+        )
+        for (is_head, signature, _), firsts in found.items()
+    ]
 
 
-def masked_places(labelling: Labelling, classes: Classes) -> MaskedPlaces:
-    """Class -> mask and axis -> positions: where operators take statistics over the class."""
-    found: MaskedPlaces = defaultdict(lambda: defaultdict(list))
-    owners = _owners(classes)
-    for mask, labels in labelling.masks:
-        along = classes.of(labels)
-        for position, unit in enumerate([] if along is None else along.tolist()):
-            for layer, owner in enumerate(owners.get(unit, (unit,))):
-                if owner >= 0:
-                    found[owner][mask.name, mask.axis, layer].append(position)
-    return found
-
-
-def _owners(classes: Classes) -> dict[int, tuple[int, int]]:
-    """Class of a crossing -> the units that take it along, by row and by column; -1 for none."""
-    parts = classes.crossings
-    pairs = zip(parts.rows.tolist(), parts.columns.tolist(), strict=True)
-    return dict(zip(parts.crossing.tolist(), pairs, strict=True))
-
-
-def with_masks(group: Group, classes: Sequence[int], masked: MaskedPlaces) -> Group:
+def with_masks(group: Group, classes: Sequence[int], masked: Places) -> Group:
     """The group with the masks that its units need; ``classes`` are those of its units in order.
 
     A structure has one unit, which takes all of the classes along.
     """
-    units = [(unit,) for unit in classes] if group.units == len(classes) else [tuple(classes)]
-    places = sorted({place for unit in classes if unit in masked for place in masked[unit]})
+    if group.units == len(classes):
+        found = masked.of_each(classes)
+    else:
+        found = {place: (where,) for place, where in masked.of(np.asarray(classes, np.int64))}
     masks = tuple(
-        WeightSlices(
-            initializer=name,
-            axis=axis,
-            unit_indices=tuple(
-                tuple(
-                    sorted(
-                        index
-                        for one in unit
-                        if one in masked
-                        for index in masked[one].get((name, axis, layer), ())
-                    )
-                )
-                for unit in units
-            ),
-        )
-        for name, axis, layer in places
+        WeightSlices(initializer=name, axis=axis, unit_indices=found[name, axis, layer])
+        for name, axis, layer in sorted(found)
     )
     return replace(group, masks=masks, masked=bool(masks))
 
@@ -148,56 +118,48 @@ def _denied(
 def _group(
     units: list[int],
     kind: GroupKind,
-    places: Mapping[int, Mapping[Place, list[int]]],
+    places: Places,
+    runs: Ints,
     labelling: Labelling,
-    taken: set[str],
+    taken: dict[str, int],
     graph: TraceGraph,
 ) -> NodeGroup:
-    cut = tuple(
-        WeightSlices(
-            initializer=name,
-            axis=axis,
-            unit_indices=tuple(tuple(places[unit][name, axis, layer]) for unit in units),
+    where = places.place[places.run_start[runs[0]]].tolist()
+    slices_of = {
+        place: WeightSlices(
+            initializer=places.names[place][0],
+            axis=places.names[place][1],
+            unit_indices=places.positions(runs[:, column]),
         )
-        for name, axis, layer in sorted(places[units[0]])
-    )
+        for column, place in enumerate(where)
+    }
+    cut = tuple(slices_of[place] for place in sorted(where, key=lambda place: places.names[place]))
     zero = tuple(
         slices
         for slices in cut
         if slices.initializer not in labelling.unzeroable
         and _is_weight(graph, labelling, slices.initializer)
     )
-    order = {name: place for place, name in enumerate(graph.initializers)}
-    produced = [s for s in cut if (s.initializer, s.axis) in labelling.born] or list(cut)
-    first = min(produced, key=lambda slices: order[slices.initializer]).initializer
-    label = f"{kind.value}:{first}"
-    number = 1
-    while label in taken:
-        number += 1
-        label = f"{kind.value}:{first}#{number}"
-    taken.add(label)
-    group = Group(id=label, kind=kind, units=len(units), zero=zero, cut=cut)
+    produced = [place for place in where if places.names[place][:2] in labelling.born] or where
+    first = places.names[min(produced)][0]
+    group = Group(
+        id=_new_id(f"{kind.value}:{first}", taken), kind=kind, units=len(units), zero=zero, cut=cut
+    )
     return NodeGroup(group=group, classes=tuple(units))
+
+
+def _new_id(label: str, taken: dict[str, int]) -> str:
+    """``label``, or with the first free number; ``taken``: highest number of each."""
+    number = taken.get(label, 0) + 1
+    while (free := label if number == 1 else f"{label}#{number}") in taken:
+        number += 1
+    taken[label] = number
+    taken.setdefault(free, 1)
+    return free
 
 
 def _is_weight(graph: TraceGraph, labelling: Labelling, name: str) -> bool:
     return graph.initializers[name].data_type in FLOATS or name in labelling.integers
-
-
-def _with_costs(entry: NodeGroup, costs: CostModel, classes: Classes) -> NodeGroup:
-    gone = np.zeros(len(classes.class_of), bool)
-    none = gone.copy()
-    gone[entry.classes[0]] = True
-    classes.crossings.spread(gone)
-    macs = sum(
-        product.count(none) - product.count(gone)
-        for products in costs.macs.values()
-        for product in products
-        if product.is_touched(gone)
-    )
-    names = {slices.initializer for slices in entry.group.cut} & costs.parameters
-    parameters = sum(costs.elements[n].count(none) - costs.elements[n].count(gone) for n in names)
-    return replace(entry, group=replace(entry.group, macs=macs, parameters=parameters))
 
 
 def _frozen(

@@ -1,8 +1,10 @@
 """analyze(): the stages in order, and what can be asked of the result."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from graph_analysis.labels import Classes, Labelling
 from graph_analysis.loading import LoadedModel
 from graph_analysis.masking import Mask, maskable
 from graph_analysis.node_groups import NodeGroup, node_groups
+from graph_analysis.places import mask_places, weight_places
+from graph_analysis.pricing import Prices
 from graph_analysis.removal import Refused, Structure, removal_structures
 from graph_analysis.rules import apply_rules
 from graph_analysis.search_space import (
@@ -59,6 +63,7 @@ class Analysis:
     labelling: Labelling
     classes: Classes
     costs: CostModel
+    prices: Prices
     segments: SegmentGraph
     structures: tuple[Structure, ...]
     node_groups: tuple[NodeGroup, ...]
@@ -121,12 +126,7 @@ class Analysis:
 
     def remaining_macs(self, gone: npt.NDArray[np.bool_], remaining: Survivors) -> int:
         """The same, from marks of removed classes and remaining vertices."""
-        return sum(
-            product.count(gone)
-            for index, products in self.costs.macs.items()
-            if index not in remaining.removed
-            for product in products
-        )
+        return self.prices.macs(gone, remaining)
 
     def parameters(self, solution: Solution) -> int:
         """Float weight elements of what remains, un-shared copies counted one by one."""
@@ -142,16 +142,7 @@ class Analysis:
         self, gone: npt.NDArray[np.bool_], remaining: Survivors, *, in_bytes: bool
     ) -> int:
         """Parameters, or bytes of all initializers, that are still used."""
-        total = 0
-        for name, product in self.costs.elements.items():
-            users = self.graph.consumers.get(name, ())
-            if users and all(index in remaining.removed for index, _ in users):
-                continue
-            if in_bytes:
-                total += product.count(gone) * self.costs.item_bytes[name]
-            elif name in self.costs.parameters:
-                total += product.count(gone)
-        return total
+        return self.prices.elements(gone, remaining, in_bytes=in_bytes)
 
     def violations(self, solution: Solution) -> tuple[str, ...]:
         """Why a solution is not valid; empty when it is (DESIGN.md 4.6)."""
@@ -163,10 +154,10 @@ class Analysis:
             structure = self.structure_by_id.get(key)
             if structure is not None and self._is_dead_without(key, solution):
                 found.append(f"structure {key!r} is already dead")
-        gone = self.gone(solution)
+        gone, concat = self.gone(solution), self._gone_at_concats(solution)
         for entry in self.node_groups:
             key = entry.group.id
-            dead = self._is_dead(entry, remaining, solution)
+            dead = self._is_dead(entry, remaining, concat)
             if dead and key in solution.removed:
                 found.append(f"group {key!r} is already dead")
             kept = entry.group.units - int(gone[list(entry.classes)].sum())
@@ -179,16 +170,31 @@ class Analysis:
         without = self.survivors(Solution(space=solution.space, removed=others))
         return self.structure_by_id[key].vertices <= without.removed
 
-    def _is_dead(self, entry: NodeGroup, remaining: Survivors, solution: Solution) -> bool:
+    def dead(self, solution: Solution) -> frozenset[str]:
+        """Groups that are gone with the structures a solution erases, without having been chosen.
+
+        A node group that is chosen and dead is among them.
+        """
+        remaining, concat = self.survivors(solution), self._gone_at_concats(solution)
+        if not remaining.removed:
+            return frozenset()
+        structures = {
+            key
+            for key, entry in self.structure_by_id.items()
+            if entry.vertices <= remaining.removed and key not in solution.removed
+        }
+        groups = (e for e in self.node_groups if self._is_dead(e, remaining, concat))
+        return frozenset(structures.union(entry.group.id for entry in groups))
+
+    def _gone_at_concats(self, solution: Solution) -> set[int]:
+        structures = self.structure_by_id
+        keys = (key for key in solution.removed if key in structures)
+        return {unit for key in keys for unit in structures[key].classes}
+
+    def _is_dead(self, entry: NodeGroup, remaining: Survivors, concat: set[int]) -> bool:
         if not remaining.removed:
             return False
-        concat = {
-            unit
-            for key in solution.removed
-            if key in self.structure_by_id
-            for unit in self.structure_by_id[key].classes
-        }
-        if set(entry.classes) <= concat:
+        if concat.issuperset(entry.classes):
             return True
         return all(
             index in remaining.removed
@@ -210,17 +216,32 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
     labelling = apply_rules(graph)
     classes = settled(labelling)
     costs = cost_model(graph, labelling, classes)
+    prices = Prices(graph, costs, classes.crossings, len(classes.class_of))
+    places, masked = weight_places(labelling, classes), mask_places(labelling, classes)
     groups, frozen = node_groups(
-        graph, labelling, classes, costs, protect=options.protect, kinds=options.kinds
+        graph,
+        labelling,
+        classes,
+        places=places,
+        masked=masked,
+        prices=prices,
+        protect=options.protect,
+        kinds=options.kinds,
     )
     segments = segment_graph(graph)
     structures: list[Structure] = []
     refused: list[Refused] = []
     if GroupKind.OPERATOR in options.kinds:
         structures, refused = removal_structures(
-            graph, segments, labelling, classes, costs, protect=options.protect
+            graph,
+            segments,
+            labelling,
+            classes,
+            costs,
+            places=places,
+            masked=masked,
+            protect=options.protect,
         )
-    none = np.zeros(len(classes.class_of) + 1, bool)
     summary = ModelSummary(
         sha256=loaded.sha256,
         opset=graph.opset,
@@ -228,11 +249,9 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
             part for part in (loaded.model.producer_name, loaded.model.producer_version) if part
         ),
         parameters=sum(
-            costs.elements[name].count(none)
-            for name in costs.parameters
-            if name not in loaded.copies
+            prices.whole_elements[name] for name in costs.parameters if name not in loaded.copies
         ),
-        macs=sum(p.count(none) for products in costs.macs.values() for p in products),
+        macs=sum(prices.whole_macs.values()),
     )
     analysis = Analysis(
         loaded=loaded,
@@ -241,6 +260,7 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
         labelling=labelling,
         classes=classes,
         costs=costs,
+        prices=prices,
         segments=segments,
         structures=tuple(structures),
         node_groups=tuple(groups),
@@ -252,25 +272,21 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
 
 def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[Frozen, ...]) -> Analysis:
     """Price the structures, find every group's parent, and write the space down."""
-    none = np.zeros(len(analysis.classes.class_of) + 1, bool)
-    whole = survivors(analysis.graph, frozenset())
-    parameters = analysis.remaining_elements(none, whole, in_bytes=False)
     structures: list[Structure] = []
-    lost: dict[str, tuple[frozenset[int], set[int], int]] = {}
+    lost: list[_Loss] = []
     for entry in analysis.structures:
-        remaining = survivors(analysis.graph, entry.vertices)
-        gone = none.copy()
-        gone[list(entry.classes)] = True
-        analysis.classes.crossings.spread(gone)
+        removed = survivors(analysis.graph, entry.vertices).removed
+        classes = np.array(entry.classes, np.int64)
         group = replace(
             entry.group,
-            macs=summary.macs - analysis.remaining_macs(gone, remaining),
-            parameters=parameters - analysis.remaining_elements(gone, remaining, in_bytes=False),
+            macs=analysis.prices.macs_lost(classes, removed),
+            parameters=analysis.prices.parameters_lost(classes, removed),
         )
         structures.append(replace(entry, group=group))
-        lost[group.id] = (remaining.removed, set(entry.classes), group.macs)
+        lost.append(_Loss(group.macs, group.id, removed, frozenset(entry.classes)))
+    parents = _Parents(lost)
     groups = [
-        replace(e, group=replace(e.group, parent=_parent(analysis, e, lost)))
+        replace(e, group=replace(e.group, parent=parents.of(e, _users(analysis.graph, e))))
         for e in analysis.node_groups
     ]
     space = SearchSpace(
@@ -291,19 +307,38 @@ def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[Frozen,
     return replace(analysis, structures=tuple(structures), node_groups=tuple(groups), space=space)
 
 
-def _parent(
-    analysis: Analysis,
-    entry: NodeGroup,
-    lost: Mapping[str, tuple[frozenset[int], set[int], int]],
-) -> str | None:
-    users = {
-        index
-        for slices in entry.group.cut
-        for index, _ in analysis.graph.consumers[slices.initializer]
-    }
-    above = [
-        (macs, key)
-        for key, (removed, classes, macs) in lost.items()
-        if users <= removed or set(entry.classes) <= classes
-    ]
-    return min(above)[1] if above else None
+def _users(graph: TraceGraph, entry: NodeGroup) -> set[int]:
+    names = (slices.initializer for slices in entry.group.cut)
+    return {index for name in names for index, _ in graph.consumers[name]}
+
+
+class _Loss(NamedTuple):
+    """What goes with a structure; ordered as parents are chosen, the cheapest first."""
+
+    macs: int
+    key: str
+    vertices: frozenset[int]
+    classes: frozenset[int]
+
+
+class _Parents:
+    """Finds the smallest structure that takes a whole node group along."""
+
+    def __init__(self, lost: Sequence[_Loss]) -> None:
+        self._by_vertex: dict[int, list[_Loss]] = defaultdict(list)
+        self._by_class: dict[int, list[_Loss]] = defaultdict(list)
+        for loss in lost:
+            for vertex in loss.vertices:
+                self._by_vertex[vertex].append(loss)
+            for label in loss.classes:
+                self._by_class[label].append(loss)
+
+    def of(self, entry: NodeGroup, users: set[int]) -> str | None:
+        """Id of the structure that takes all users or all classes along, if there is one."""
+        above = [x for x in self._by_vertex.get(min(users), ()) if users <= x.vertices]
+        above += [
+            x
+            for x in self._by_class.get(entry.classes[0], ())
+            if x.classes.issuperset(entry.classes)
+        ]
+        return min((x.macs, x.key) for x in above)[1] if above else None

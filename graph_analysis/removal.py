@@ -12,7 +12,8 @@ import numpy as np
 
 from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
-from graph_analysis.node_groups import MaskedPlaces, masked_places, with_masks
+from graph_analysis.node_groups import with_masks
+from graph_analysis.places import Places
 from graph_analysis.rules.quantised import is_round_trip
 from graph_analysis.rules.recurrent import is_silent_without_weights
 from graph_analysis.search_space import Group, GroupKind, WeightSlices
@@ -53,11 +54,12 @@ def removal_structures(
     classes: Classes,
     costs: CostModel,
     *,
+    places: Places,
+    masked: Places,
     protect: Collection[str],
 ) -> tuple[list[Structure], list[Refused]]:
     """All removal structures of a graph, and the candidates refused with their reasons."""
     found, refused = [], []
-    masked = masked_places(labelling, classes)
     for segment in segments.segments:
         weights = _weights(graph, segment, costs)
         joints = [segments.by_id[name] for name in segment.outputs]
@@ -67,11 +69,11 @@ def removal_structures(
         reason = reason or _stuck(labelling, weights) or _tail(graph, segment)
         gone: list[int] = []
         for joint in joints:
-            reason = reason or _joint(graph, segment, joint, labelling, classes, gone)
+            reason = reason or _joint(graph, segment, joint, labelling, classes, places, gone)
         if reason:
             refused.append(Refused(segment=segment.id, reason=reason))
             continue
-        found.append(_structure(graph, segment, weights, labelling, classes, costs, masked, gone))
+        found.append(_structure(graph, segment, weights, labelling, costs, places, masked, gone))
     return found, refused
 
 
@@ -189,6 +191,7 @@ def _joint(
     joint: Segment,
     labelling: Labelling,
     classes: Classes,
+    places: Places,
     gone: list[int],
 ) -> str | None:
     vertex = joint.pieces[0].members[0]
@@ -198,7 +201,7 @@ def _joint(
     if vertex.inputs.count(tensor) > 1:
         return f"is both inputs of {vertex.name!r}"
     if vertex.op_type == "Concat":
-        return _concat(segment, vertex.attributes["axis"], tensor, labelling, classes, gone)
+        return _concat(segment, vertex.attributes["axis"], tensor, labelling, classes, places, gone)
     if vertex.op_type == "Sub" and vertex.inputs[0] == tensor:
         return f"is the left side of {vertex.name!r}"
     shape = graph.shape(vertex.outputs[0])
@@ -216,6 +219,7 @@ def _concat(
     tensor: str,
     labelling: Labelling,
     classes: Classes,
+    places: Places,
     gone: list[int],
 ) -> str | None:
     labels = labelling.axes.get(tensor, [])
@@ -228,9 +232,8 @@ def _concat(
     crossed = np.concatenate([crossings.crossing, crossings.rows, crossings.columns])
     if wanted & set(crossed.tolist()):
         return "the positions it would leave in a Concat are crossed with others"
-    for (name, place), makers in labelling.born.items():
-        made = classes.of(labelling.axes[name][place])
-        if made is not None and wanted & set(made.tolist()) and not makers <= inside:
+    for (name, place, _), _ in places.of(found):
+        if not labelling.born.get((name, place), inside) <= inside:
             return "its channels are also made elsewhere"
     gone.extend(sorted(wanted - set(gone)))
     return None
@@ -249,9 +252,9 @@ def _structure(
     segment: Segment,
     weights: Sequence[str],
     labelling: Labelling,
-    classes: Classes,
     costs: CostModel,
-    masked: MaskedPlaces,
+    places: Places,
+    masked: Places,
     gone: Sequence[int],
 ) -> Structure:
     vertices = frozenset(m.index for p in segment.pieces for m in p.members)
@@ -263,18 +266,13 @@ def _structure(
         if name not in labelling.unzeroable and _is_zeroable(graph, name)
     ]
     cut: list[WeightSlices] = []
-    wanted = np.asarray(gone, np.int64)
-    for name in graph.initializers if gone else ():
+    for (name, axis, _), where in places.of(np.asarray(gone, np.int64)):
         if name in weights:
             continue
-        for axis, labels in enumerate(labelling.axes.get(name, [])):
-            found = classes.of(labels)
-            where = () if found is None else tuple(np.flatnonzero(np.isin(found, wanted)).tolist())
-            if where:
-                slices = WeightSlices(initializer=name, axis=axis, unit_indices=(where,))
-                cut.append(slices)
-                if name not in labelling.unzeroable and name in costs.parameters:
-                    zero.append(slices)
+        slices = WeightSlices(initializer=name, axis=axis, unit_indices=(where,))
+        cut.append(slices)
+        if name not in labelling.unzeroable and name in costs.parameters:
+            zero.append(slices)
     first = segment.pieces[0].members[0].name
     group = Group(
         id=f"operator:{first}",

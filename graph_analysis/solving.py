@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import numpy_helper
 
-from graph_analysis.effects import Survivors, is_connected, survivors
 from graph_analysis.errors import InputError, TargetUnreachableError
+from graph_analysis.growth import Candidate, Growth
 from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import Group
 from graph_analysis.solution import Solution
@@ -48,10 +48,15 @@ class Selection:
         self._multiple = multiple or analysis.options.multiple
         self._min_units = max(1, min_units or analysis.options.min_units)
         self._removed = {key: set(units) for key, units in (removed or {}).items()}
-        self._step = {
-            group.id: self._multiple // gcd(self._multiple, _channels_per_unit(group))
-            for group in analysis.space.groups
-        }
+        self._structures = analysis.structure_by_id
+        self._step: dict[str, int] = {}  # where kept units are a multiple of something
+        self._floor: dict[str, int] = {}
+        for group in analysis.space.groups:
+            step = self._multiple // gcd(self._multiple, _channels_per_unit(group))
+            floor = min(self._min_units, group.units)
+            self._floor[group.id] = max(floor, step) if group.units > step else floor
+            if group.units > step > 1 and group.id not in self._structures:
+                self._step[group.id] = step
         self._whole = self._cost({})
 
     @property
@@ -61,7 +66,8 @@ class Selection:
 
     def solution(self) -> Solution:
         """The choice so far; units of groups that died with a structure are left out."""
-        alive = {k: sorted(v) for k, v in self._removed.items() if not self._is_dead(k)}
+        dead = self._analysis.dead(self._unsorted(self._removed))
+        alive = {k: sorted(v) for k, v in self._removed.items() if k not in dead}
         return Solution.of(self._analysis.space, alive)
 
     def advance(self, saliency: Saliency, target_ratio: float) -> None:
@@ -70,51 +76,56 @@ class Selection:
         Raises:
             TargetUnreachableError: Even removing all that may go leaves more.
         """
-        order = self._candidates(saliency)
-        full = self._grown(order, len(order))
-        best = self._cost(full) / max(1, self._whole)
-        if best > target_ratio:
-            message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
-            message += f"; at least {best:.3g} remains under these settings"
-            if self._multiple > 1:
-                message += f" (a multiple below {self._multiple} may reach further)"
-            raise TargetUnreachableError(message, reachable_ratio=best, param="target")
-        best_choice, best_cost = full, self._cost(full)
-        skipped: set[tuple[str, int]] = set()
+        growth = self._grown(self._candidates(saliency), {})
+        budget = target_ratio * self._whole
+        best_choice = growth.prefix(len(growth.order), self._step)
+        best_cost = self._cost(best_choice)
+        if best_cost / max(1, self._whole) > target_ratio:
+            raise self._unreachable(target_ratio, best_cost / max(1, self._whole))
+        has_skipped = False
         while True:
-            tried = [candidate for candidate in order if candidate not in skipped]
-            count = self._shortest_prefix(tried, target_ratio * self._whole)
+            count = self._shortest_prefix(growth, budget)
             if count is None:
                 break
-            choice = self._grown(tried, count)
+            choice = growth.prefix(count, self._step)
             cost = self._cost(choice)
-            if cost > best_cost or not skipped:
+            if cost > best_cost or not has_skipped:
                 best_choice, best_cost = choice, cost
-            last = tried[count - 1] if count else None
             near = cost >= (target_ratio - _TOLERANCE) * self._whole
-            if near or last is None or last[0] not in self._analysis.structure_by_id:
+            if near or not count or growth.order[count - 1][0] not in self._structures:
                 break
-            skipped.add(last)  # a structure too large for what was left of the budget
+            # a structure too large for what was left of the budget: go on without it
+            without = [*growth.order[: count - 1], *growth.order[count:]]
+            growth = self._grown(without, growth.answers_before(count - 1))
+            has_skipped = True
         self._removed = best_choice
 
-    def _shortest_prefix(self, order: Sequence[tuple[str, int]], budget: float) -> int | None:
+    def _unreachable(self, target_ratio: float, best: float) -> TargetUnreachableError:
+        message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
+        message += f"; at least {best:.3g} remains under these settings"
+        if self._multiple > 1:
+            message += f" (a multiple below {self._multiple} may reach further)"
+        return TargetUnreachableError(message, reachable_ratio=best, param="target")
+
+    def _shortest_prefix(self, growth: Growth, budget: float) -> int | None:
         """How many candidates bring the cost within the budget; None if all of them do not."""
-        if self._cost(self._grown(order, len(order))) > budget:
+        low, high = 0, len(growth.order)
+        if self._cost(growth.prefix(high, self._step)) > budget:
             return None
-        low, high = 0, len(order)
         while low < high:
             middle = (low + high) // 2
-            if self._cost(self._grown(order, middle)) <= budget:
+            if self._cost(growth.prefix(middle, self._step)) <= budget:
                 high = middle
             else:
                 low = middle + 1
         return high
 
-    def _candidates(self, saliency: Saliency) -> list[tuple[str, int]]:
+    def _candidates(self, saliency: Saliency) -> list[Candidate]:
         found = []
+        dead = self._analysis.dead(self._unsorted(self._removed))
         for group in self._analysis.space.groups:
             values = saliency.get(group.id)
-            if values is None or self._is_dead(group.id):
+            if values is None or group.id in dead:
                 continue
             taken = self._removed.get(group.id, set())
             found += [
@@ -124,110 +135,21 @@ class Selection:
             ]
         return [(key, unit) for _, key, unit in sorted(found)]
 
-    def _grown(self, order: Sequence[tuple[str, int]], count: int) -> dict[str, set[int]]:
-        """The choice after considering the first ``count`` candidates."""
-        removed = {key: set(units) for key, units in self._removed.items()}
-        by_id = self._analysis.space.group_by_id
-        structures = self._analysis.structure_by_id
-        for key, unit in order[:count]:
-            if key in structures:
-                if self._may_erase(removed, key):
-                    removed[key] = {0}
-            elif len(removed.get(key, ())) < by_id[key].units - self._floor(by_id[key]):
-                removed.setdefault(key, set()).add(unit)
-        return self._rounded(removed, order[:count])
-
-    def _floor(self, group: Group) -> int:
-        floor, step = min(self._min_units, group.units), self._step[group.id]
-        return max(floor, step) if group.units > step else floor
-
-    def _rounded(
-        self, removed: dict[str, set[int]], order: Sequence[tuple[str, int]]
-    ) -> dict[str, set[int]]:
-        if self._multiple == 1:
-            return removed
-        for key, unit in reversed(order):
-            group = self._analysis.space.group_by_id[key]
-            taken = removed.get(key, set())
-            if key in self._analysis.structure_by_id or unit not in taken:
-                continue
-            kept = group.units - len(taken)
-            step = self._step[key]
-            if group.units > step and kept % step and kept < group.units:
-                taken.discard(unit)
-        return removed
-
-    def _may_erase(self, removed: Mapping[str, set[int]], key: str) -> bool:
-        graph = self._analysis.graph
-        structure = self._analysis.structure_by_id[key]
-        if structure.vertices <= self._survivors(removed).removed:
-            return False
-        remaining = survivors(graph, self._erased(removed) | structure.vertices)
-        if remaining.starved or not is_connected(graph, remaining):
-            return False
-        with_it = {**removed, key: {0}}
-        return all(
-            not self._is_emptied(entry.classes, with_it, remaining, entry.group.id)
-            for entry in self._analysis.node_groups
-        )
-
-    def _is_emptied(
-        self,
-        classes: Sequence[int],
-        removed: Mapping[str, set[int]],
-        remaining: Survivors,
-        key: str,
-    ) -> bool:
-        by_concat = {
-            unit
-            for name in removed
-            if name in self._analysis.structure_by_id
-            for unit in self._analysis.structure_by_id[name].classes
-        }
-        lost = sum(1 for n, c in enumerate(classes) if c in by_concat or n in removed.get(key, ()))
-        if lost < len(classes) or set(classes) <= by_concat:
-            return False
-        return not remaining.removed
-
-    def _erased(self, removed: Mapping[str, set[int]]) -> frozenset[int]:
-        structures = self._analysis.structure_by_id
-        return frozenset(
-            i for key in removed if key in structures for i in structures[key].vertices
-        )
-
-    def _survivors(self, removed: Mapping[str, set[int]]) -> Survivors:
-        return survivors(self._analysis.graph, self._erased(removed))
-
-    def _is_dead(self, key: str) -> bool:
-        parent_removed = self._survivors(self._removed).removed
-        if not parent_removed or (key in self._removed and key in self._analysis.structure_by_id):
-            return False
-        entry = self._analysis.space.group_by_id[key]
-        if key in self._analysis.structure_by_id:
-            return self._analysis.structure_by_id[key].vertices <= parent_removed
-        by_concat = {
-            unit
-            for name in self._removed
-            if name in self._analysis.structure_by_id
-            for unit in self._analysis.structure_by_id[name].classes
-        }
-        if set(self._analysis.classes_by_id[key].tolist()) <= by_concat:
-            return True
-        return all(
-            index in parent_removed
-            for slices in entry.cut
-            for index, _ in self._analysis.graph.consumers[slices.initializer]
-        )
+    def _grown(self, order: Sequence[Candidate], known: Mapping[str, bool]) -> Growth:
+        return Growth(self._analysis, self._removed, order, floor=self._floor, known=known)
 
     def _cost(self, removed: Mapping[str, set[int]]) -> int:
-        solution = Solution(
-            space="", removed={key: tuple(units) for key, units in removed.items() if units}
-        )
-        gone, remaining = self._analysis.gone(solution), self._survivors(removed)
+        solution = self._unsorted(removed)
+        gone, remaining = self._analysis.gone(solution), self._analysis.survivors(solution)
         if self._quantity == "macs":
             return self._analysis.remaining_macs(gone, remaining)
         in_bytes = self._quantity == "bytes"
         return self._analysis.remaining_elements(gone, remaining, in_bytes=in_bytes)
+
+    @staticmethod
+    def _unsorted(removed: Mapping[str, set[int]]) -> Solution:
+        """A passing solution; ``Solution.of`` would digest the space and sort each time."""
+        return Solution(space="", removed={key: tuple(u) for key, u in removed.items() if u})
 
 
 def _channels_per_unit(group: Group) -> int:

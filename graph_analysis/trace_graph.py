@@ -1,6 +1,6 @@
 """The ONNX graph as read: vertices (operators), tensors, and who uses what."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,6 +92,33 @@ class TraceGraph:
         for vertex in self.vertices:
             if vertex.inputs and all(not name or name in found for name in vertex.inputs):
                 found.update(vertex.outputs)
+        return frozenset(found)
+
+    @cached_property
+    def reached(self) -> frozenset[int]:
+        """Vertices that a graph output depends on."""
+        found: set[int] = set()
+        stack = list(self.outputs)
+        while stack:
+            index = self.producer.get(stack.pop())
+            if index is not None and index not in found:
+                found.add(index)
+                stack.extend(self.vertices[index].inputs)
+        return frozenset(found)
+
+    @cached_property
+    def uses(self) -> Mapping[str, int]:
+        """Tensor -> how often a reached vertex reads it or it is a graph output."""
+        read = (n for index in self.reached for n in self.vertices[index].inputs if n)
+        return Counter([*self.outputs, *read])
+
+    @cached_property
+    def fed(self) -> frozenset[str]:
+        """Tensors that depend on a graph input, and the inputs."""
+        found = set(self.inputs)
+        for vertex in self.vertices:
+            if not found.isdisjoint(vertex.inputs):
+                found.update(filter(None, vertex.outputs))
         return frozenset(found)
 
     @cached_property
