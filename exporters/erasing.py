@@ -8,7 +8,7 @@ quantisation annotations, the order of initializers, types that numpy cannot nam
 solution that removes nothing changes nothing, by construction.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -19,7 +19,12 @@ from exporters.errors import SurgeryError
 _DROPPING = frozenset({"Concat", "Sum", "Max", "Min"})  # joints that may lose an input and live on
 
 
-def erase(draft: Draft, removed: Iterable[str], splices: Mapping[str, str]) -> None:
+def erase(
+    draft: Draft,
+    removed: Iterable[str],
+    splices: Mapping[str, str],
+    dropped: Mapping[str, Collection[str]] | None = None,
+) -> None:
     """Delete the nodes ``removed``, and whatever else no longer makes sense without them.
 
     1. The producer of a spliced tensor goes, whether or not it is among ``removed``; consumers
@@ -32,12 +37,14 @@ def erase(draft: Draft, removed: Iterable[str], splices: Mapping[str, str]) -> N
         draft: Edited in place: nodes, and ``keep`` and ``shapes`` under a new name of case 2.
         removed: Names of nodes.
         splices: Tensor -> tensor that replaces it.
+        dropped: Name of a joint that stays -> tensors that it no longer reads; others still may.
 
     Raises:
         SurgeryError: A node that stays reads a tensor that is gone, and is no joint.
     """
     gone = set(removed)
-    if not gone and not splices:
+    dropped = dropped or {}
+    if not gone and not splices and not dropped:
         return
     graph = gs.import_onnx(_skeleton(draft))
     pairs = list(_pairs(graph, draft.nodes))
@@ -47,6 +54,9 @@ def erase(draft: Draft, removed: Iterable[str], splices: Mapping[str, str]) -> N
         for node in graph.nodes
         if node.name in gone or any(output.name in final for output in node.outputs)
     ]
+    for node in graph.nodes:
+        if node.name in dropped:
+            node.inputs = [one for one in node.inputs if one.name not in dropped[node.name]]
     renamed = _splice(graph, final)
     _delete(graph, doomed)
     _write_back(draft, graph, pairs)

@@ -60,7 +60,7 @@ def shrink(
     source = analysis.loaded.model
     draft = _draft(source, effects, whole, weights, analysis.graph.zeros)
     draft.free = analysis.graph.free
-    erasing.erase(draft, effects.removed_nodes, effects.splices)
+    erasing.erase(draft, effects.removed_nodes, effects.splices, effects.dropped)
     cleanup.remove_dead(draft)
     _rewrite(draft)
     cleanup.remove_dead(draft)

@@ -7,8 +7,9 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from graph_analysis.effects import is_connected, survivors
+from graph_analysis.effects import is_connected, is_dead, survivors
 from graph_analysis.pipeline import Analysis
+from graph_analysis.trace_graph import Edge
 
 Candidate = tuple[str, int]  # group id, unit
 
@@ -83,23 +84,23 @@ class _Erasing:
     def __init__(self, analysis: Analysis, erased: Sequence[str]) -> None:
         self._graph = analysis.graph
         self._structures = analysis.structure_by_id
-        self._vertices: frozenset[int] = frozenset().union(
-            *(self._structures[key].vertices for key in erased)
+        self._edges: frozenset[Edge] = frozenset().union(
+            *(self._structures[key].edges for key in erased)
         )
-        self._removed = survivors(self._graph, self._vertices).removed
+        self._remaining = survivors(self._graph, self._edges)
 
     def add(self, key: str) -> None:
         """Erase a structure."""
-        self._vertices |= self._structures[key].vertices
-        self._removed = survivors(self._graph, self._vertices).removed
+        self._edges |= self._structures[key].edges
+        self._remaining = survivors(self._graph, self._edges)
 
     def may(self, key: str) -> bool:
         """Whether the structure is alive and the network valid without it.
 
         No node group is emptied: its units lie all in the structure or all outside.
         """
-        vertices = self._structures[key].vertices
-        if vertices <= self._removed:
+        edges = self._structures[key].edges
+        if is_dead(self._graph, edges, self._remaining):
             return False
-        remaining = survivors(self._graph, self._vertices | vertices)
+        remaining = survivors(self._graph, self._edges | edges)
         return not remaining.starved and is_connected(self._graph, remaining)

@@ -15,7 +15,7 @@ import onnx
 from graph_analysis.coupling import FIXED, Labels
 from graph_analysis.crossings import Crossings, settle_crossings
 from graph_analysis.masking import FORMS, Mask
-from graph_analysis.trace_graph import TraceGraph, Vertex
+from graph_analysis.trace_graph import Edge, TraceGraph, Vertex
 
 _SAME_POSITIONS = frozenset({"Cast", "DequantizeLinear", "Identity", "QuantizeLinear"})
 Axis = Labels | None
@@ -36,9 +36,12 @@ class Labelling:
         heads: Labels whose units are attention heads.
         masks: Operators with statistics over an axis, and the labels of that axis.
         demands: Where removing is exact only if the position is 0 (``zeroes`` sees to it).
+        gated: Edges into Concats whose positions can go without those that they come from.
+        gates: Those of them that were met, and the label that goes with such an edge alone.
     """
 
     graph: TraceGraph
+    gated: frozenset[Edge] = frozenset()
     axes: dict[str, Axes] = field(default_factory=dict)
     unzeroable: set[str] = field(default_factory=set)
     tiled: set[tuple[str, int]] = field(default_factory=set)
@@ -47,6 +50,7 @@ class Labelling:
     heads: list[Labels] = field(default_factory=list)
     masks: list[tuple[Mask, Labels]] = field(default_factory=list)
     demands: list["Demand"] = field(default_factory=list)
+    gates: dict[Edge, int] = field(default_factory=dict)
     _count: int = 1
     _ties: list[tuple[Labels, Labels]] = field(default_factory=list)
     _frozen: list[tuple[Labels, str]] = field(default_factory=list)
@@ -164,6 +168,12 @@ class Labelling:
         crossing = self._fresh(rows.size * columns.size).reshape(grid_rows.shape)
         self._crossings.append((crossing.ravel(), grid_rows.ravel(), grid_columns.ravel()))
         return crossing
+
+    def gate(self, edge: Edge, labels: Labels) -> Labels:
+        """Positions behind a gated edge: they go with those before it, or with the edge alone."""
+        gate = self._fresh(1)
+        self.gates[edge] = int(gate[0])
+        return self.cross(labels, gate).ravel()
 
     def note_born(self, name: str, axis: int, vertex: Vertex) -> None:
         """``axis`` of the initializer holds the output channels of ``vertex``."""

@@ -58,18 +58,46 @@ class Mask:
         return tensor
 
 
-def maskable(model: onnx.ModelProto, masks: Iterable[Mask]) -> onnx.ModelProto:
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A factor on what joints read: 1, and 0 once the branch that ends there is gone.
+
+    Attributes:
+        name: Of the initializer in the masked form; it holds one element.
+        edges: Names of joints, and the tensor that each of them reads through the gate.
+        dtype: ONNX element type.
+    """
+
+    name: str
+    edges: tuple[tuple[str, str], ...]
+    dtype: int
+
+    def ones(self) -> onnx.TensorProto:
+        """The open gate."""
+        dtype = helper.tensor_dtype_to_np_dtype(self.dtype)
+        tensor = numpy_helper.from_array(np.ones(1, dtype), self.name)
+        tensor.doc_string = MASK_DOC
+        return tensor
+
+
+def maskable(model: onnx.ModelProto, masks: Iterable[Mask | Gate]) -> onnx.ModelProto:
     """``model`` with the operators of ``masks`` in their masked form; computes the same.
 
     Args:
         model: The working copy; not modified.
-        masks: Those wanted; operators without one stay as they are.
+        masks: Those wanted; operators without one stay as they are. A product is put before each
+            joint that a gate names.
     """
     by_node: dict[str, list[Mask]] = defaultdict(list)
+    gates: list[Gate] = []
     for mask in masks:
-        by_node[mask.node].append(mask)
+        if isinstance(mask, Gate):
+            gates.append(mask)
+        else:
+            by_node[mask.node].append(mask)
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    _put_gates(result.graph, gates)
     if not by_node:
         return result
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
@@ -87,6 +115,30 @@ def maskable(model: onnx.ModelProto, masks: Iterable[Mask]) -> onnx.ModelProto:
     del result.graph.node[:]
     result.graph.node.extend(kept)
     return result
+
+
+def _put_gates(graph: onnx.GraphProto, gates: Iterable[Gate]) -> None:
+    before: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    now: dict[tuple[str, str], str] = {}  # what a joint reads where the file says tensor
+    for gate in gates:
+        graph.initializer.append(gate.ones())
+        for number, (joint, tensor) in enumerate(gate.edges):
+            name = f"{gate.name}{number}"
+            inputs = [now.get((joint, tensor), tensor), gate.name]
+            before[joint].append(helper.make_node("Mul", inputs, [name], name=name))
+            now[joint, tensor] = name
+    if not before:
+        return
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        nodes += before.get(node.name, [])
+        gated = [now.get((node.name, tensor), tensor) for tensor in node.input]
+        if node.name in before:
+            node.input[:] = gated
+        nodes.append(node)
+    kept = [_copied(node) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _copied(node: onnx.NodeProto) -> onnx.NodeProto:

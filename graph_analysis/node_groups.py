@@ -43,7 +43,8 @@ def node_groups(
     groups: list[NodeGroup] = []
     taken: dict[str, int] = {}
     denied: dict[str, str] = {}
-    for kind, units, runs in _by_signature(places, classes):
+    gates = {int(classes.class_of[gate]) for gate in labelling.gates.values()}
+    for kind, units, runs in _by_signature(places, classes, gates):
         names = {places.names[place][0] for place in places.place[places.run_start[runs[0]]]}
         reason = _denied(graph, names, len(units), kind, protect, kinds)
         if reason:
@@ -60,13 +61,20 @@ def node_groups(
     return groups, _frozen(graph, labelling, classes, groups, denied)
 
 
-def _by_signature(places: Places, classes: Classes) -> list[tuple[GroupKind, list[int], Ints]]:
-    """Kind, units, and per unit its runs in ``places``, in the order of the first units."""
+def _by_signature(
+    places: Places, classes: Classes, gates: Collection[int]
+) -> list[tuple[GroupKind, list[int], Ints]]:
+    """Kind, units, and per unit its runs in ``places``, in the order of the first units.
+
+    What goes with a gate goes with a whole branch; it is no unit beside others.
+    """
     start, length = places.run_start, places.run_length
     place, unit = places.place[start], places.unit[start]
     bounds = [*np.flatnonzero(np.diff(unit, prepend=-1)).tolist(), unit.size]
     found: dict[tuple[bool, bytes, bytes], list[int]] = defaultdict(list)
     for first, stop in pairwise(bounds):
+        if unit[first] in gates:
+            continue
         is_head = bool(classes.is_head[unit[first]])
         key = (is_head, place[first:stop].tobytes(), length[first:stop].tobytes())
         found[key].append(first)

@@ -1,6 +1,6 @@
 """analyze(): the stages in order, and what can be asked of the result."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,18 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from graph_analysis.branches import gated_edges
 from graph_analysis.costs import CostModel, cost_model
-from graph_analysis.effects import Effects, Survivors, footprint, is_connected, survivors
+from graph_analysis.effects import Effects, Survivors, footprint, is_connected, is_dead, survivors
 from graph_analysis.labels import Classes, Labelling
+from graph_analysis.layers import parents
 from graph_analysis.loading import LoadedModel
-from graph_analysis.masking import Mask, maskable
+from graph_analysis.masking import Gate, Mask, maskable
 from graph_analysis.node_groups import NodeGroup, node_groups
 from graph_analysis.places import mask_places, weight_places
 from graph_analysis.pricing import Prices
-from graph_analysis.removal import Refused, Structure, removal_structures
+from graph_analysis.removal import removal_structures
 from graph_analysis.rules import apply_rules
 from graph_analysis.search_space import (
     Frozen,
+    Group,
     GroupKind,
     ModelSummary,
     SearchSpace,
@@ -30,7 +33,8 @@ from graph_analysis.search_space import (
 from graph_analysis.segments import SegmentGraph, segment_graph
 from graph_analysis.shapes import infer_shapes
 from graph_analysis.solution import Solution
-from graph_analysis.trace_graph import TraceGraph, trace
+from graph_analysis.structures import Refused, Structure
+from graph_analysis.trace_graph import Edge, TraceGraph, trace
 from graph_analysis.zeroes import settled
 
 
@@ -81,10 +85,12 @@ class Analysis:
         return {e.group.id: np.asarray(e.classes, np.int64) for e in self.node_groups}
 
     @cached_property
-    def masks(self) -> tuple[Mask, ...]:
-        """Masks of all operators that take statistics over something that may go."""
+    def masks(self) -> tuple[Mask | Gate, ...]:
+        """Masks of all operators that take statistics over something that may go, and all gates."""
         used = {slices.initializer for group in self.space.groups for slices in group.masks}
-        return tuple(mask for mask, _ in self.labelling.masks if mask.name in used)
+        masks = [mask for mask, _ in self.labelling.masks if mask.name in used]
+        gates = {gate.name: gate for entry in self.structures for gate in entry.gates}
+        return (*masks, *gates.values())
 
     def maskable(self, solution: Solution | None = None) -> onnx.ModelProto:
         """The working copy in its masked form: with all masks, or those that a solution needs."""
@@ -108,11 +114,11 @@ class Analysis:
 
     def survivors(self, solution: Solution) -> Survivors:
         """Which vertices remain."""
-        erased: set[int] = set()
+        cuts: set[Edge] = set()
         for key in solution.removed:
             if key in self.structure_by_id:
-                erased |= self.structure_by_id[key].vertices
-        return survivors(self.graph, frozenset(erased))
+                cuts |= self.structure_by_id[key].edges
+        return survivors(self.graph, cuts)
 
     def effects(self, solution: Solution) -> Effects:
         """What a solution does to every tensor and node."""
@@ -161,28 +167,45 @@ class Analysis:
             if dead and key in solution.removed:
                 found.append(f"group {key!r} is already dead")
             kept = entry.group.units - int(gone[list(entry.classes)].sum())
-            if not dead and kept < min(self.options.min_units, entry.group.units):
+            if not dead and kept < self.least(entry.group):
                 found.append(f"group {key!r} keeps {kept} units")
         return tuple(found)
+
+    def least(self, group: Group, min_units: int | None = None) -> int:
+        """Units that a node group keeps at least, whatever its multiple.
+
+        A statistic over one position only (a LayerNorm of one channel) is nothing but rounding, so
+        two stay where one is taken.
+        """
+        wanted = max(min_units or self.options.min_units, 2 if group.masked else 1)
+        return min(wanted, group.units)
 
     def _is_dead_without(self, key: str, solution: Solution) -> bool:
         others = {k: units for k, units in solution.removed.items() if k != key}
         without = self.survivors(Solution(space=solution.space, removed=others))
-        return self.structure_by_id[key].vertices <= without.removed
+        return is_dead(self.graph, self.structure_by_id[key].edges, without)
 
     def dead(self, solution: Solution) -> frozenset[str]:
-        """Groups that are gone with the structures a solution erases, without having been chosen.
+        """Groups that are gone with other structures that a solution erases, chosen or not.
 
-        A node group that is chosen and dead is among them.
+        Of structures that take each other along (a union and all its parts) the largest is alive.
         """
         remaining, concat = self.survivors(solution), self._gone_at_concats(solution)
-        if not remaining.removed:
+        if not (remaining.removed or remaining.dropped):
             return frozenset()
         structures = {
             key
             for key, entry in self.structure_by_id.items()
-            if entry.vertices <= remaining.removed and key not in solution.removed
+            if key not in solution.removed and is_dead(self.graph, entry.edges, remaining)
         }
+        chosen = [
+            self.structure_by_id[key] for key in solution.removed if key in self.structure_by_id
+        ]
+        left = dict(solution.removed)
+        for entry in sorted(chosen, key=lambda one: (len(one.edges), len(one.vertices))):
+            if self._is_dead_without(entry.group.id, Solution(space="", removed=left)):
+                del left[entry.group.id]
+                structures.add(entry.group.id)
         groups = (e for e in self.node_groups if self._is_dead(e, remaining, concat))
         return frozenset(structures.union(entry.group.id for entry in groups))
 
@@ -192,8 +215,6 @@ class Analysis:
         return {unit for key in keys for unit in structures[key].classes}
 
     def _is_dead(self, entry: NodeGroup, remaining: Survivors, concat: set[int]) -> bool:
-        if not remaining.removed:
-            return False
         if concat.issuperset(entry.classes):
             return True
         return all(
@@ -213,8 +234,8 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
     first = infer_shapes(loaded.model, scale=1, given=options.input_shapes)
     second = infer_shapes(loaded.model, scale=2, given=options.input_shapes)
     graph = trace(loaded.model, first, second)
-    labelling = apply_rules(graph)
-    classes = settled(labelling)
+    segments = segment_graph(graph)
+    labelling, classes = _labelled(graph, gated_edges(graph, segments.pieces))
     costs = cost_model(graph, labelling, classes)
     prices = Prices(graph, costs, classes.crossings, len(classes.class_of))
     places, masked = weight_places(labelling, classes), mask_places(labelling, classes)
@@ -228,7 +249,6 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
         protect=options.protect,
         kinds=options.kinds,
     )
-    segments = segment_graph(graph)
     structures: list[Structure] = []
     refused: list[Refused] = []
     if GroupKind.OPERATOR in options.kinds:
@@ -270,23 +290,55 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
     return _with_space(analysis, summary, tuple(frozen))
 
 
+def _labelled(graph: TraceGraph, gated: frozenset[Edge]) -> tuple[Labelling, Classes]:
+    """Labels and classes; an edge that cannot be told from the positions it carries has no gate."""
+    while True:
+        labelling = apply_rules(graph, gated=gated)
+        classes = settled(labelling)
+        merged = _merged(labelling, classes)
+        if not merged:
+            return labelling, classes
+        gated -= merged
+
+
+def _merged(labelling: Labelling, classes: Classes) -> set[Edge]:
+    """Gates whose positions are also those of another gate, or are made elsewhere too."""
+    unit_of = {edge: int(classes.class_of[gate]) for edge, gate in labelling.gates.items()}
+    shared = Counter(unit_of.values())
+    made = np.zeros(len(classes.class_of) + 1, bool)
+    for name, axis in labelling.born if unit_of else ():
+        along = classes.of(labelling.axes[name][axis])
+        if along is not None:
+            made[along[along >= 0]] = True
+    found = set()
+    for edge, unit in unit_of.items():
+        marks = np.zeros_like(made)
+        marks[unit] = True
+        classes.crossings.spread(marks)
+        if unit >= 0 and (shared[unit] > 1 or (marks & made).any()):
+            found.add(edge)
+    return found
+
+
 def _with_space(analysis: Analysis, summary: ModelSummary, frozen: tuple[Frozen, ...]) -> Analysis:
     """Price the structures, find every group's parent, and write the space down."""
     structures: list[Structure] = []
     lost: list[_Loss] = []
+    parent_of = parents(analysis.structures)
     for entry in analysis.structures:
-        removed = survivors(analysis.graph, entry.vertices).removed
+        removed = survivors(analysis.graph, entry.edges).removed
         classes = np.array(entry.classes, np.int64)
         group = replace(
             entry.group,
             macs=analysis.prices.macs_lost(classes, removed),
             parameters=analysis.prices.parameters_lost(classes, removed),
+            parent=parent_of.get(entry.group.id),
         )
         structures.append(replace(entry, group=group))
         lost.append(_Loss(group.macs, group.id, removed, frozenset(entry.classes)))
-    parents = _Parents(lost)
+    taking = _Parents(lost)
     groups = [
-        replace(e, group=replace(e.group, parent=parents.of(e, _users(analysis.graph, e))))
+        replace(e, group=replace(e.group, parent=taking.of(e, _users(analysis.graph, e))))
         for e in analysis.node_groups
     ]
     space = SearchSpace(

@@ -1,50 +1,56 @@
-"""Removal structures: segments that can be erased whole, proved neutral where they end.
+"""Removal structures: branches that can be erased whole, and how their contribution is silenced.
 
-The paper's rule (a segment with trainable variables whose last vertex feeds joints only), made
-exact: zeroing the structure must silence it at every joint it feeds, and the joint must survive.
+The paper's rule (a segment with trainable variables whose last vertex feeds joints only, PAPER.md
+1.2) made exact, and widened: a structure is whatever dies when joints lose an input, so it may
+consist of many segments, or hold no weights at all. What reaches the joints must be 0 in the masked
+model: where zeroing the weights of the structure brings that about, they are its zero slices;
+elsewhere a gate at the joints does.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain, count
 
 import numpy as np
 
+from graph_analysis.branches import Branch, branches
 from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
+from graph_analysis.layers import layers
+from graph_analysis.masking import Gate
 from graph_analysis.node_groups import with_masks
 from graph_analysis.places import Places
-from graph_analysis.rules.quantised import is_round_trip
-from graph_analysis.rules.recurrent import is_silent_without_weights
+from graph_analysis.rules.elementwise import UNARY
 from graph_analysis.search_space import Group, GroupKind, WeightSlices
-from graph_analysis.segments import Piece, Segment, SegmentGraph
-from graph_analysis.trace_graph import TraceGraph
-from graph_analysis.zeroes import KEEPS_ZERO, activation_keeps_zero, clip_keeps_zero, pads_with_zero
+from graph_analysis.segments import Piece, SegmentGraph
+from graph_analysis.silence import AFFINE, STEMS, Silence, is_finite_at_zero
+from graph_analysis.structures import Refused, Structure, with_gates
+from graph_analysis.trace_graph import TraceGraph, Vertex
 
-_FUSED = frozenset({"FusedConv", "FusedGemm"})
-_STEMS = _FUSED | {"Conv", "ConvTranspose", "Einsum", "FusedMatMul", "Gemm", "MatMul"}
-_PRODUCTS = frozenset({"Einsum", "FusedMatMul", "MatMul"})
-_AFFINE = frozenset(
-    {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
-)
-_KEEPS_ZERO = (KEEPS_ZERO | {"Div", "Mul", "Resize", "Upsample"}) - {"Gather"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Structure:
-    """A removal structure: its group, vertices, and the classes that go with it at Concats."""
-
-    group: Group
-    vertices: frozenset[int]
-    classes: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """A segment that meets the paper's rule but is not exact to erase, and why."""
-
-    segment: str
-    reason: str
+_CHEAP = frozenset(UNARY) | {
+    "Add",
+    "Cast",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Pad",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+}
 
 
 def removal_structures(
@@ -58,230 +64,230 @@ def removal_structures(
     masked: Places,
     protect: Collection[str],
 ) -> tuple[list[Structure], list[Refused]]:
-    """All removal structures of a graph, and the candidates refused with their reasons."""
-    found, refused = [], []
-    for segment in segments.segments:
-        weights = _weights(graph, segment, costs)
-        joints = [segments.by_id[name] for name in segment.outputs]
-        if segment.joint or not weights or not joints or not all(j.joint for j in joints):
-            continue
-        reason = _protected(segment, weights, protect) or _shared(graph, segment, weights)
-        reason = reason or _stuck(labelling, weights) or _tail(graph, segment)
-        gone: list[int] = []
-        for joint in joints:
-            reason = reason or _joint(graph, segment, joint, labelling, classes, places, gone)
+    """All removal structures of a graph, smaller ones first, and the branches that are none."""
+    pieces = segments.pieces
+    finder = _Finder(
+        graph=graph,
+        labelling=labelling,
+        classes=classes,
+        costs=costs,
+        protect=protect,
+        places=places,
+        masked=masked,
+        piece_of={member.index: piece for piece in pieces for member in piece.members},
+    )
+    home = {
+        member.index: segment.id
+        for segment in segments.segments
+        for piece in segment.pieces
+        for member in piece.members
+    }
+    found: list[Structure] = []
+    refused: list[Refused] = []
+    names = _Names(graph)
+    order = sorted(branches(graph, pieces), key=lambda b: (len(b.vertices), b.edges))
+    for branch in order:
+        end = home.get(graph.producer.get(branch.tensor, -1), home.get(branch.edges[0][0], ""))
+        reason, gone = finder.reason(branch)
         if reason:
-            refused.append(Refused(segment=segment.id, reason=reason))
-            continue
-        found.append(_structure(graph, segment, weights, labelling, costs, places, masked, gone))
+            refused.append(Refused(segment=end, reason=reason))
+        else:
+            found.append(finder.structure(branch, gone, names.of(branch)))
+    found += layers(graph, pieces, found)
+    found.sort(key=lambda s: min(s.vertices, default=min(s.edges)[0]))
     return found, refused
 
 
-def _weights(graph: TraceGraph, segment: Segment, costs: CostModel) -> list[str]:
-    stack = [n for p in segment.pieces for m in p.members for n in m.inputs]
-    found: dict[str, None] = {}
-    while stack:
-        name = stack.pop()
-        if name in costs.parameters:
-            found[name] = None
-        elif name in graph.weights and name in graph.producer:
-            stack.extend(graph.vertices[graph.producer[name]].inputs)
-    return list(found)
+class _Names:
+    """Readable ids: the first node with weights; the last one too, where that names another."""
+
+    def __init__(self, graph: TraceGraph) -> None:
+        self._graph = graph
+        self._taken: set[str] = set()
+
+    def of(self, branch: Branch) -> str:
+        vertices = [self._graph.vertices[index] for index in sorted(branch.vertices)]
+        joint, tensor = self._graph.vertices[branch.edges[0][0]], branch.edges[0][1]
+        choices = [f"{joint.name}[{joint.inputs.index(tensor)}]"]
+        if vertices:
+            weighty = [v for v in vertices if set(v.inputs) & self._graph.weights]
+            first = (weighty or vertices)[0].name
+            choices = [first, f"{first}..{vertices[-1].name}", *choices]
+        numbered = (f"{choices[0]}#{number}" for number in count(2))
+        name = next(choice for choice in chain(choices, numbered) if choice not in self._taken)
+        self._taken.add(name)
+        return f"operator:{name}"
 
 
-def _protected(segment: Segment, weights: Sequence[str], protect: Collection[str]) -> str | None:
-    names = {m.name for p in segment.pieces for m in p.members} | set(weights)
-    for pattern in protect:
-        if any(fnmatchcase(name, pattern) for name in names):
-            return f"protected by {pattern!r}"
-    return None
+@dataclass(frozen=True, kw_only=True)
+class _Finder:
+    graph: TraceGraph
+    labelling: Labelling
+    classes: Classes
+    costs: CostModel
+    protect: Collection[str]
+    places: Places
+    masked: Places
+    piece_of: dict[int, Piece]
 
+    def reason(self, branch: Branch) -> tuple[str | None, list[int]]:
+        """Why a branch is no structure, or None; and the classes that would go at Concats."""
+        gone: list[int] = []
+        if not self.graph.is_float(branch.tensor) or not self.graph.shape(branch.tensor):
+            return "is no tensor of floats", gone
+        reason = self._protected(branch)
+        for joint, tensor in branch.edges:
+            reason = reason or self._joint(branch, self.graph.vertices[joint], tensor, gone)
+        if not reason and not gone and not self._is_worth_it(branch):
+            reason = self._ends_at_output(branch.tensor)
+            return reason or "nothing would be saved without this skip connection", gone
+        return reason, gone
 
-def _shared(graph: TraceGraph, segment: Segment, weights: Sequence[str]) -> str | None:
-    inside = {m.index for p in segment.pieces for m in p.members}
-    for name in weights:
-        users = {index for index, _ in graph.consumers[name]}
-        outside = {i for i in users - inside if graph.vertices[i].outputs[0] not in graph.weights}
-        if outside:
-            return f"shares weight {name!r} with {graph.vertices[min(outside)].name!r}"
-    return None
+    def _is_worth_it(self, branch: Branch) -> bool:
+        """Whether anything dies that computes more than a copy, or element by element."""
+        kinds = {self.graph.vertices[index].op_type for index in branch.vertices}
+        return bool(kinds - _CHEAP) or bool(self._weights(branch.vertices))
 
+    def _ends_at_output(self, tensor: str) -> str | None:
+        while tensor in self.graph.producer:
+            vertex = self.graph.vertices[self.graph.producer[tensor]]
+            if set(vertex.outputs) & set(self.graph.outputs):
+                return "a graph output lies in it"
+            if vertex.op_type not in _CHEAP or not vertex.inputs:
+                return None
+            tensor = vertex.inputs[0]
+        return None
 
-def _stuck(labelling: Labelling, weights: Sequence[str]) -> str | None:
-    for name in weights:
-        if name in labelling.integers and name in labelling.unzeroable:
-            return f"no value of quantised weight {name!r} means 0"
-    return None
+    def _protected(self, branch: Branch) -> str | None:
+        names = {self.graph.vertices[index].name for index in branch.vertices}
+        names |= {branch.tensor, *self._weights(branch.vertices)}
+        for pattern in self.protect:
+            if any(fnmatchcase(name, pattern) for name in names):
+                return f"protected by {pattern!r}"
+        return None
 
+    def _weights(self, vertices: Iterable[int]) -> list[str]:
+        """Parameters that nothing outside of ``vertices`` reads, in the order of their use."""
+        inside = set(vertices)
+        names = [name for index in sorted(inside) for name in self.graph.vertices[index].inputs]
+        return [
+            name
+            for name in dict.fromkeys(names)
+            if name in self.costs.parameters
+            and all(index in inside for index, _ in self.graph.consumers[name])
+        ]
 
-def _tail(graph: TraceGraph, segment: Segment) -> str | None:
-    """Why the segment's output is not zero once its weights are; None when it is."""
-    made = {name for p in segment.pieces for m in p.members for name in m.outputs}
-    if made.intersection(graph.outputs):
-        return "a graph output lies in it"
-    zero = False
-    for piece in segment.pieces:
-        zero = _silences(graph, piece) or (zero and _keeps_zero(graph, piece))
-    return None if zero else "its output is not zero when its weights are"
+    def _joint(self, branch: Branch, vertex: Vertex, tensor: str, gone: list[int]) -> str | None:
+        if vertex.inputs.count(tensor) > 1:
+            return f"is both inputs of {vertex.name!r}"
+        lost = {name for joint, name in branch.edges if joint == vertex.index}
+        if all(name in lost for name in vertex.inputs if name):
+            return f"is all that {vertex.name!r} joins"
+        if vertex.op_type == "Concat":
+            return self._concat(branch, vertex, tensor, gone)
+        if vertex.op_type == "Sub" and vertex.inputs[0] == tensor:
+            return f"is the left side of {vertex.name!r}"
+        shape = self.graph.shape(vertex.outputs[0])
+        others = [name for name in vertex.inputs if name != tensor]
+        if shape is None or any(self.graph.shape(other) != shape for other in others):
+            return f"gives {vertex.name!r} its shape"
+        if any(name in self.graph.weights for name in others):
+            return f"meets a constant at {vertex.name!r}"
+        return None
 
+    def _concat(self, branch: Branch, vertex: Vertex, tensor: str, gone: list[int]) -> str | None:
+        gate = self.labelling.gates.get((vertex.index, tensor))
+        if gate is not None:
+            return self._gated(gate, gone)
+        labels = self.labelling.axes.get(tensor, [])
+        found = self.classes.of(labels[vertex.attributes["axis"]]) if labels else None
+        if found is None or (found < 0).any():
+            return "the positions it would leave in a Concat must stay"
+        wanted = set(found.tolist())
+        crossings = self.classes.crossings
+        crossed = np.concatenate([crossings.crossing, crossings.rows, crossings.columns])
+        if wanted & set(crossed.tolist()):
+            return "the positions it would leave in a Concat are crossed with others"
+        for (name, axis, _), _ in self.places.of(found):
+            if not self.labelling.born.get((name, axis), branch.vertices) <= branch.vertices:
+                return "its channels are also made elsewhere"
+        gone.extend(sorted(wanted - set(gone)))
+        return None
 
-def _silences(graph: TraceGraph, piece: Piece) -> bool:
-    vertex = piece.members[-1]
-    if len(piece.members) > 1:
-        return False
-    if vertex.op_type in _PRODUCTS:
-        return any(name in graph.weights for name in vertex.inputs)
-    if vertex.op_type in _FUSED and not activation_keeps_zero(vertex):
-        return False
-    if vertex.op_type in _STEMS:
-        return all(n in graph.weights for n in vertex.inputs[1:] if n)
-    if is_silent_without_weights(graph, vertex):
-        return True
-    return vertex.op_type in _AFFINE and len(vertex.inputs) > 2
+    def _gated(self, gate: int, gone: list[int]) -> str | None:
+        found = int(self.classes.class_of[gate])
+        if found < 0:
+            return "the positions it would leave in a Concat must stay"
+        gone.append(found)
+        return None
 
+    def structure(self, branch: Branch, gone: Sequence[int], key: str) -> Structure:
+        """The structure of a branch that nothing speaks against."""
+        weights = [
+            name
+            for name in self._weights(branch.vertices)
+            if name not in self.labelling.unzeroable and self._is_zeroable(name)
+        ]
+        is_finite = is_finite_at_zero(self.graph, branch.vertices)
+        silent = is_finite and self._is_silent(branch, weights)
+        zero = [
+            WeightSlices(
+                initializer=name,
+                axis=0,
+                unit_indices=(tuple(range(self.graph.initializers[name].dims[0])),),
+            )
+            for name in (weights if is_finite else ())
+        ]
+        cut = self._positions(gone, set(self._weights(branch.vertices)))
+        zero += [
+            slices
+            for slices in cut
+            if slices.initializer not in self.labelling.unzeroable
+            and slices.initializer in self.costs.parameters
+        ]
+        group = Group(
+            id=key,
+            kind=GroupKind.OPERATOR,
+            units=1,
+            zero=tuple(zero),
+            cut=tuple(cut),
+            nodes=tuple(self.graph.vertices[index].name for index in sorted(branch.vertices)),
+        )
+        if gone:
+            group = with_masks(group, gone, self.masked)
+        gates = () if silent else (self._gate(branch, key),)
+        return Structure(
+            group=with_gates(group, gates),
+            edges=frozenset(branch.edges),
+            vertices=branch.vertices,
+            classes=tuple(gone),
+            gates=gates,
+        )
 
-def _keeps_zero(graph: TraceGraph, piece: Piece) -> bool:
-    if len(piece.members) > 1:
-        return _region_keeps_zero(piece)
-    vertex = piece.members[0]
-    if vertex.op_type == "Clip":
-        return clip_keeps_zero(graph, vertex)
-    if vertex.op_type in ("DequantizeLinear", "QuantizeLinear"):
-        return vertex.op_type == "QuantizeLinear" or is_round_trip(graph, vertex)
-    if vertex.op_type == "Pad":
-        return pads_with_zero(graph, vertex)
-    if vertex.op_type in (
-        "Add",
-        "BiasGelu",
-        "FastGelu",
-        "Sub",
-    ):  # a weight: zeroed with the rest; a scalar is not
-        return all(np.prod(graph.shape(n) or (1,)) > 1 for n in vertex.inputs if n in graph.weights)
-    if vertex.op_type == "Div" and vertex.inputs[0] not in piece.inputs:
-        return False
-    return vertex.op_type in _KEEPS_ZERO
-
-
-def _region_keeps_zero(piece: Piece) -> bool:
-    """Known products of an activation with its own gate, like SiLU, map 0 to 0."""
-    last = piece.members[-1]
-    if last.op_type == "Mul":
-        if piece.inputs[0] in last.inputs:
+    def _is_zeroable(self, name: str) -> bool:
+        """Not a lone number beside the weights (an epsilon, a factor of an activation in parts)."""
+        if np.prod(self.graph.initializers[name].dims) > 1:
             return True
-        # scaled forms: GELU is 0.5 * (x * (1 + erf)), its product lies one step earlier
-        return any(
-            m.op_type == "Mul" and piece.inputs[0] in m.inputs and _feeds(m.outputs[0], last)
-            for m in piece.members
+        users = (self.graph.vertices[index].op_type for index, _ in self.graph.consumers[name])
+        return any(user in STEMS or user in AFFINE for user in users)
+
+    def _is_silent(self, branch: Branch, weights: Collection[str]) -> bool:
+        inside = {id(p): p for i in sorted(branch.vertices) if (p := self.piece_of.get(i))}
+        look = Silence(graph=self.graph, zeroed=frozenset(weights))
+        return look.is_zero(inside.values(), [tensor for _, tensor in branch.edges])
+
+    def _positions(self, gone: Sequence[int], inside: Collection[str]) -> list[WeightSlices]:
+        """Where the classes that go lie in initializers, but for those ``inside``."""
+        return [
+            WeightSlices(initializer=name, axis=axis, unit_indices=(where,))
+            for (name, axis, _), where in self.places.of(np.asarray(gone, np.int64))
+            if name not in inside
+        ]
+
+    def _gate(self, branch: Branch, key: str) -> Gate:
+        names = self.graph.vertices
+        return Gate(
+            name=f"{key}/gate",
+            edges=tuple((names[joint].name, tensor) for joint, tensor in branch.edges),
+            dtype=self.graph.shapes.dtype[branch.edges[0][1]],
         )
-    if last.op_type == "Div":
-        return any(
-            m.op_type == "Mul" and piece.inputs[0] in m.inputs and m.outputs[0] == last.inputs[0]
-            for m in piece.members
-        )
-    return False
-
-
-def _feeds(name: str, vertex: object) -> bool:
-    return name in getattr(vertex, "inputs", ())
-
-
-def _joint(
-    graph: TraceGraph,
-    segment: Segment,
-    joint: Segment,
-    labelling: Labelling,
-    classes: Classes,
-    places: Places,
-    gone: list[int],
-) -> str | None:
-    vertex = joint.pieces[0].members[0]
-    tensor = segment.pieces[-1].output
-    if len(joint.pieces[0].members) > 1 or vertex.op_type not in ("Add", "Sum", "Sub", "Concat"):
-        return f"feeds {vertex.op_type} {vertex.name!r}, where zero is not neutral"
-    if vertex.inputs.count(tensor) > 1:
-        return f"is both inputs of {vertex.name!r}"
-    if vertex.op_type == "Concat":
-        return _concat(segment, vertex.attributes["axis"], tensor, labelling, classes, places, gone)
-    if vertex.op_type == "Sub" and vertex.inputs[0] == tensor:
-        return f"is the left side of {vertex.name!r}"
-    shape = graph.shape(vertex.outputs[0])
-    others = [graph.shape(name) for name in vertex.inputs if name != tensor]
-    if shape is None or any(other != shape for other in others):
-        return f"gives {vertex.name!r} its shape"
-    if any(name in graph.weights for name in vertex.inputs if name != tensor):
-        return f"meets a constant at {vertex.name!r}"
-    return None
-
-
-def _concat(
-    segment: Segment,
-    axis: int,
-    tensor: str,
-    labelling: Labelling,
-    classes: Classes,
-    places: Places,
-    gone: list[int],
-) -> str | None:
-    labels = labelling.axes.get(tensor, [])
-    found = classes.of(labels[axis % len(labels)]) if labels else None
-    if found is None or (found < 0).any():
-        return "the positions it would leave in a Concat must stay"
-    inside = {m.index for p in segment.pieces for m in p.members}
-    wanted = set(found.tolist())
-    crossings = classes.crossings
-    crossed = np.concatenate([crossings.crossing, crossings.rows, crossings.columns])
-    if wanted & set(crossed.tolist()):
-        return "the positions it would leave in a Concat are crossed with others"
-    for (name, place, _), _ in places.of(found):
-        if not labelling.born.get((name, place), inside) <= inside:
-            return "its channels are also made elsewhere"
-    gone.extend(sorted(wanted - set(gone)))
-    return None
-
-
-def _is_zeroable(graph: TraceGraph, name: str) -> bool:
-    """Not a lone number beside the weights (an epsilon, a factor of a decomposed activation)."""
-    if np.prod(graph.initializers[name].dims) > 1:
-        return True
-    users = (graph.vertices[index].op_type for index, _ in graph.consumers[name])
-    return any(user in _STEMS or user in _AFFINE for user in users)
-
-
-def _structure(
-    graph: TraceGraph,
-    segment: Segment,
-    weights: Sequence[str],
-    labelling: Labelling,
-    costs: CostModel,
-    places: Places,
-    masked: Places,
-    gone: Sequence[int],
-) -> Structure:
-    vertices = frozenset(m.index for p in segment.pieces for m in p.members)
-    zero = [
-        WeightSlices(
-            initializer=name, axis=0, unit_indices=(tuple(range(graph.initializers[name].dims[0])),)
-        )
-        for name in weights
-        if name not in labelling.unzeroable and _is_zeroable(graph, name)
-    ]
-    cut: list[WeightSlices] = []
-    for (name, axis, _), where in places.of(np.asarray(gone, np.int64)):
-        if name in weights:
-            continue
-        slices = WeightSlices(initializer=name, axis=axis, unit_indices=(where,))
-        cut.append(slices)
-        if name not in labelling.unzeroable and name in costs.parameters:
-            zero.append(slices)
-    first = segment.pieces[0].members[0].name
-    group = Group(
-        id=f"operator:{first}",
-        kind=GroupKind.OPERATOR,
-        units=1,
-        zero=tuple(zero),
-        cut=tuple(cut),
-        nodes=tuple(graph.vertices[index].name for index in sorted(vertices)),
-    )
-    if gone:
-        group = with_masks(group, gone, masked)
-    return Structure(group=group, vertices=vertices, classes=tuple(gone))

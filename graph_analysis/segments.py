@@ -49,6 +49,12 @@ class SegmentGraph:
     segments: tuple[Segment, ...]
 
     @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """All pieces, in the order of execution."""
+        found = (piece for segment in self.segments for piece in segment.pieces)
+        return tuple(sorted(found, key=lambda piece: piece.members[-1].index))
+
+    @cached_property
     def by_id(self) -> Mapping[str, Segment]:
         """The segments, by id."""
         return {segment.id: segment for segment in self.segments}

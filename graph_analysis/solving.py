@@ -46,14 +46,13 @@ class Selection:
         self._analysis = analysis
         self._quantity = quantity
         self._multiple = multiple or analysis.options.multiple
-        self._min_units = max(1, min_units or analysis.options.min_units)
         self._removed = {key: set(units) for key, units in (removed or {}).items()}
         self._structures = analysis.structure_by_id
         self._step: dict[str, int] = {}  # where kept units are a multiple of something
         self._floor: dict[str, int] = {}
         for group in analysis.space.groups:
             step = self._multiple // gcd(self._multiple, _channels_per_unit(group))
-            floor = min(self._min_units, group.units)
+            floor = analysis.least(group, min_units)
             self._floor[group.id] = max(floor, step) if group.units > step else floor
             if group.units > step > 1 and group.id not in self._structures:
                 self._step[group.id] = step
@@ -125,7 +124,7 @@ class Selection:
         dead = self._analysis.dead(self._unsorted(self._removed))
         for group in self._analysis.space.groups:
             values = saliency.get(group.id)
-            if values is None or group.id in dead:
+            if values is None or group.id in dead or self._is_free(group):
                 continue
             taken = self._removed.get(group.id, set())
             found += [
@@ -134,6 +133,11 @@ class Selection:
                 if unit not in taken
             ]
         return [(key, unit) for _, key, unit in sorted(found)]
+
+    def _is_free(self, group: Group) -> bool:
+        """Whether it is a structure whose removal brings no target nearer."""
+        cost = group.macs if self._quantity == "macs" else group.parameters
+        return group.id in self._structures and cost == 0
 
     def _grown(self, order: Sequence[Candidate], known: Mapping[str, bool]) -> Growth:
         return Growth(self._analysis, self._removed, order, floor=self._floor, known=known)
@@ -208,10 +212,12 @@ def saliency_of(
                 size[unit] += width * len(indices)
         found[group.id] = np.sqrt(square / np.maximum(size, 1))
         if group.id in analysis.structure_by_id:
-            erasable.append(found[group.id][0])
+            erasable += [found[group.id][0]] if group.zero else []
         else:
             found[group.id] /= max(found[group.id].mean(), 1e-30)
     mean = float(np.mean(erasable)) if erasable else 1.0
     for key in analysis.structure_by_id:
         found[key] = found[key] / max(mean, 1e-30)
+        if not analysis.space.group_by_id[key].zero:  # without weights, like the average of them
+            found[key] = np.ones(1)
     return found

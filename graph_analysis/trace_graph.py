@@ -20,6 +20,7 @@ FLOATS = frozenset(
         onnx.TensorProto.BFLOAT16,
     }
 )
+Edge = tuple[int, str]  # a vertex, and a tensor that it reads
 STATE_SLOTS = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # initial states of recurrent operators
 _MOVES_ONLY = frozenset(
     {

@@ -44,6 +44,8 @@ def settled(labelling: Labelling) -> Classes:
     if not unmet:
         return classes
     wanted = {unit for demand in unmet for unit in _units(classes, demand.labels)}
+    parts = classes.crossings
+    wanted |= set(parts.rows[np.isin(parts.crossing, list(wanted))].tolist()) - {-1}
     known = Lookup(labelling=labelling, classes=classes, wanted=frozenset(wanted)).run()
     frozen = False
     for demand in unmet:
@@ -265,7 +267,22 @@ def _layer_norm(lookup: Lookup, vertex: Vertex) -> Zeroes:
 
 
 def _concat(lookup: Lookup, vertex: Vertex) -> Zeroes:
-    return lookup.carriers(vertex)
+    """0 where it is 0 in the operands; behind a gated edge, where what it comes from is 0."""
+    found = lookup.carriers(vertex)
+    gates = lookup.labelling.gates
+    place, start = vertex.attributes["axis"], 0
+    along = lookup.classes.of(lookup.labelling.axes[vertex.outputs[0]][place])
+    bad: set[int] = set()
+    for name in vertex.inputs:
+        length = (lookup.graph.shape(name) or ())[place]
+        if (vertex.index, name) in gates and along is not None:
+            before = lookup.classes.of(lookup.labelling.axes[name][place])
+            behind = along[start : start + length]
+            zero = np.isin(-1 if before is None else before, list(lookup.zero(name)))
+            stays = before is None or before < 0
+            bad |= set(behind[~(zero | stays)].tolist())
+        start += length
+    return found - bad
 
 
 def _div(lookup: Lookup, vertex: Vertex) -> Zeroes:

@@ -30,7 +30,10 @@ def concat(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     out: Axes = []
     for place in range(len(operands[0][1])):
         if place == axis:
-            parts = [_filled(axes[place], shape[place]) for axes, shape in operands]
+            parts = []
+            for name, (axes, shape) in zip(vertex.inputs, operands, strict=True):
+                edge, labels = (vertex.index, name), _filled(axes[place], shape[place])
+                parts.append(labelling.gate(edge, labels) if edge in labelling.gated else labels)
             out.append(np.concatenate(parts))
             continue
         first = operands[0][0][place]

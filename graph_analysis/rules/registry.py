@@ -19,7 +19,7 @@ from graph_analysis.rules import (
     spatial,
 )
 from graph_analysis.rules.batching import may_carry
-from graph_analysis.trace_graph import TraceGraph, Vertex
+from graph_analysis.trace_graph import Edge, TraceGraph, Vertex
 
 Rule = Callable[[Labelling, Vertex], list[Axes]]
 _RULES: dict[str, Rule] = {
@@ -37,14 +37,14 @@ _RULES: dict[str, Rule] = {
 _FUSED: Mapping[str, Rule] = fused.RULES
 
 
-def apply_rules(graph: TraceGraph) -> Labelling:
-    """Label every tensor of the graph.
+def apply_rules(graph: TraceGraph, *, gated: frozenset[Edge] = frozenset()) -> Labelling:
+    """Label every tensor of the graph; ``gated`` edges into Concats as in ``Labelling``.
 
     1. A vertex that sees no activation and no weight with labels (shape arithmetic) has no labels.
     2. Outputs of unknown shape, and every input of an operator without a rule, are fixed.
     3. Tensors that a body (If, Loop, Scan) captures are fixed, and so are graph outputs.
     """
-    labelling = Labelling(graph=graph)
+    labelling = Labelling(graph=graph, gated=gated)
     for vertex in graph.vertices:
         _apply(labelling, vertex)
     for name in graph.outputs:

@@ -29,6 +29,7 @@ class FakeEffects:
     keep: Mapping[str, Mapping[int, np.ndarray]]
     shapes: Mapping[str, tuple[int, ...]]
     splices: Mapping[str, str]
+    dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
