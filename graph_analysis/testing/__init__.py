@@ -9,6 +9,7 @@ import onnx
 
 from graph_analysis.testing import (
     attention,
+    branches,
     convolutions,
     data_movement,
     einsum,
@@ -27,6 +28,7 @@ HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
     case.__name__: case
     for module in (
         joints,
+        branches,
         convolutions,
         data_movement,
         norms_and_gates,

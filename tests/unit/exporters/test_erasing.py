@@ -8,6 +8,10 @@ from onnx import TensorProto, helper
 
 from exporters.errors import SurgeryError
 from exporters.surgeon import shrink
+from graph_analysis.loading import load_model
+from graph_analysis.pipeline import analyze
+from graph_analysis.solution import Solution
+from graph_analysis.testing import HARD_CASES
 from tests.unit.exporters.graphs import FakeAnalysis, analysis, build, erased_branch, node
 from tests.unit.exporters.proving import cut_and_prove, inputs, operators
 
@@ -42,6 +46,14 @@ def test_consumers_read_what_replaces_the_joint() -> None:
 def test_joints_behind_joints_are_followed_to_the_end() -> None:
     cut = cut_and_prove(residual(tail=True, twice=True))
     assert operators(cut) == ["Conv", "Sigmoid"]
+
+
+def test_a_joint_drops_an_input_that_lives_on() -> None:
+    """Another operator reads the tensor, so its producer stays."""
+    found = analyze(load_model(HARD_CASES["pyramid_pooling"]().SerializeToString()))
+    cut = shrink(found, Solution.of(found.space, {"operator:concat_4[0]": [0]}))
+    assert inputs(cut, "concat_4") == ["maxpool_2", "maxpool_3"]
+    assert inputs(cut, "maxpool_2") == ["relu_1"]
 
 
 def test_an_output_keeps_its_name_by_renaming_what_replaces_it() -> None:

@@ -43,10 +43,10 @@ def test_units(name: str, channels: list[int], heads: list[int]) -> None:
     assert units(analysis, GroupKind.HEAD) == heads
 
 
-def test_an_activation_that_is_not_0_at_0_is_not_erased() -> None:
+def test_an_activation_that_is_not_0_at_0_is_erased_through_a_gate() -> None:
     analysis = analysis_of("fused_conv_branch")
-    assert len(units(analysis, GroupKind.OPERATOR)) == 1
-    assert any("is not zero when its weights are" in entry.reason for entry in analysis.refused)
+    gated = {entry.group.id: bool(entry.gates) for entry in analysis.structures}
+    assert gated == {"operator:fusedconv_1": False, "operator:fusedconv_4": True}
 
 
 def test_a_stored_weight_that_cannot_be_0_stays_with_that_reason() -> None:

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from graph_analysis.loading import load_model
-from graph_analysis.masking import MASK_DOC, Mask, maskable
+from graph_analysis.masking import MASK_DOC, Gate, Mask, maskable
 from graph_analysis.pipeline import Analysis, analyze
-from graph_analysis.testing import HARD_CASES
+from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
 
 X = np.random.default_rng(0).standard_normal((2, 6, 5)).astype(np.float32)
 KEPT = [0, 1, 3, 4]
@@ -187,3 +187,24 @@ def test_json_says_masked() -> None:
     assert [entry["id"] for entry in entries if entry.get("masked")] == [
         group.id for group in analysis.space.groups if group.masked
     ]
+
+
+def test_a_gate_is_a_factor_before_its_joints() -> None:
+    """Open, the network is the same; closed, the joint reads zeros, and others what they did."""
+    graph = GraphBuilder("gated")
+    x = graph.input((BATCH, 4))
+    y = graph.node("Add", x, graph.relu(x))
+    graph.output(graph.node("Mul", y, x), (BATCH, 4))
+    model = graph.build()
+    gate = Gate(name="gate", edges=(("add_1", "x"),), dtype=onnx.TensorProto.FLOAT)
+    masked = maskable(model, [gate])
+    feeds = {"x": np.asarray([[1, -2, 3, 0.5]], np.float32)}
+    assert np.array_equal(
+        ReferenceEvaluator(masked).run(None, feeds)[0],
+        ReferenceEvaluator(model).run(None, feeds)[0],
+    )
+    (factor,) = [t for t in masked.graph.initializer if t.name == "gate"]
+    assert factor.doc_string == MASK_DOC
+    factor.CopyFrom(numpy_helper.from_array(np.zeros(1, np.float32), "gate"))
+    expected = np.maximum(feeds["x"], 0) * feeds["x"]
+    assert np.array_equal(ReferenceEvaluator(masked).run(None, feeds)[0], expected)

@@ -30,10 +30,10 @@ def units(analysis: Analysis, kind: GroupKind) -> list[int]:
     ("name", "channels", "operators"),
     [
         ("residual_add", [32, 64], 1),
-        ("concat", [16, 24, 32], 1),
+        ("concat", [16, 24, 32], 2),
         ("flatten_fc", [16, 64], 0),
         ("slice_channels", [12, 20], 2),
-        ("multi_branch_inception_pool", [8, 12, 16, 24], 2),
+        ("multi_branch_inception_pool", [8, 12, 16, 24], 3),
     ],
 )
 def test_groups_of_the_hard_cases(name: str, channels: list[int], operators: int) -> None:
