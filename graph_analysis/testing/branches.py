@@ -51,7 +51,7 @@ def pool_and_skip_in_a_sum() -> onnx.ModelProto:
 
 
 def pool_of_the_input_in_a_concat() -> onnx.ModelProto:
-    """What the pool carries are the input's channels, which stay; its place in the Concat can go."""
+    """The pool carries the channels of the input, which stay; its places in the Concat can go."""
     graph = GraphBuilder("pool_of_the_input_in_a_concat", seed=405)
     x = graph.input(IMAGE)
     pool = graph.node("AveragePool", x, **WINDOW)
@@ -72,7 +72,7 @@ def pyramid_pooling() -> onnx.ModelProto:
 
 
 def pool_added_to_a_trunk() -> onnx.ModelProto:
-    """Behind the Concat the pool's places are tied to a trunk made elsewhere: they are no choice."""
+    """Behind the Concat the places of the pool are tied to a trunk made elsewhere: no choice."""
     graph = GraphBuilder("pool_added_to_a_trunk", seed=407)
     x = graph.relu(graph.conv(graph.input(IMAGE), 3, 8))
     joined = graph.node("Concat", graph.conv(x, 8, 8), graph.node("MaxPool", x, **WINDOW), axis=1)
