@@ -83,6 +83,37 @@ def _pooled(graph: GraphBuilder, rng: np.random.Generator, x: str, width: int) -
     return graph.node(kind, x, kernel_shape=[3, 3], pads=[1] * 4), width
 
 
+def _mixed(graph: GraphBuilder, rng: np.random.Generator, x: str, width: int) -> tuple[str, int]:
+    """Pool, trunk and a branch that is not 0 without its weights, in one Sum."""
+    pool, _ = _pooled(graph, rng, x, width)
+    branch = graph.node("Sigmoid", graph.conv(x, width, width))
+    return graph.node("Sum", branch, pool, x), width
+
+
+def _pyramid(graph: GraphBuilder, rng: np.random.Generator, x: str, width: int) -> tuple[str, int]:
+    out = int(rng.choice(WIDTHS))
+    once, _ = _pooled(graph, rng, x, width)
+    twice, _ = _pooled(graph, rng, once, width)
+    joined = graph.node("Concat", x, once, twice, axis=1)
+    return graph.relu(graph.conv(graph.batch_norm(joined, 3 * width), 3 * width, out)), out
+
+
+def _nested(graph: GraphBuilder, rng: np.random.Generator, x: str, width: int) -> tuple[str, int]:
+    inner = int(rng.choice(WIDTHS))
+    branch, _ = _residual(graph, rng, graph.relu(graph.conv(x, width, inner)), inner)
+    branch, made = _dense(graph, rng, branch, inner)
+    return graph.node("Add", graph.conv(branch, made, width), x), width
+
+
+def _two_scales(
+    graph: GraphBuilder, rng: np.random.Generator, x: str, width: int
+) -> tuple[str, int]:
+    branch = graph.conv(x, width, width)
+    fine = graph.relu(graph.node("Add", x, branch))
+    pool, _ = _pooled(graph, rng, branch, width)
+    return graph.node("Add", graph.conv(fine, width, width), pool), width
+
+
 BLOCKS: tuple[Block, ...] = (
     _chain,
     _residual,
@@ -92,4 +123,8 @@ BLOCKS: tuple[Block, ...] = (
     _grouped,
     _gated,
     _pooled,
+    _mixed,
+    _pyramid,
+    _nested,
+    _two_scales,
 )
