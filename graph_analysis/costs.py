@@ -13,6 +13,8 @@ from graph_analysis.labels import Classes, Labelling
 from graph_analysis.multiplications import Product, product_of, vertex_macs
 from graph_analysis.trace_graph import FLOATS, STATE_SLOTS, TraceGraph
 
+# of indices and lengths, which a cut writes anew or drops; and of some quantised weights
+_ADDRESSING = frozenset({onnx.TensorProto.BOOL, onnx.TensorProto.INT32, onnx.TensorProto.INT64})
 # first input slot that holds statistics or settings instead of weights
 _SETTINGS_FROM = {
     "BatchNormalization": 3,
@@ -31,7 +33,8 @@ _SETTINGS_FROM = {
 class CostModel:
     """Costs by owner: vertex index -> MACs, initializer -> elements; and what an element weighs.
 
-    A vertex that multiplies several times (attention) costs the sum of its products.
+    A vertex that multiplies several times (attention) costs the sum of its products. Indices,
+    lengths and initial states of zeros weigh nothing: a cut may write others or need none.
     """
 
     macs: Mapping[int, tuple[Product, ...]]
@@ -51,12 +54,15 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
         for vertex in graph.vertices
         for name in vertex.inputs[_SETTINGS_FROM.get(vertex.op_type, len(vertex.inputs)) :]
     }
-    settings |= {name for name in graph.zeros if _makes_zeros_only(graph, name)}
+    zeros = {name for name in graph.zeros if _makes_zeros_only(graph, name)}
+    settings |= zeros
     elements, sizes, parameters = {}, {}, set()
     for name, tensor in graph.initializers.items():
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
         elements[name] = product_of(1, tensor.dims, axes, classes)
-        sizes[name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        addresses = tensor.data_type in _ADDRESSING and name not in labelling.integers
+        weighs = not addresses and name not in zeros
+        sizes[name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * weighs
         is_weight = tensor.data_type in FLOATS or name in labelling.integers
         if is_weight and len(tensor.dims) > 0 and name not in settings:
             parameters.add(name)

@@ -47,6 +47,10 @@ class Survivors:
     starved: tuple[str, ...]
     dropped: Mapping[int, frozenset[str]]
 
+    def resolve(self, name: str) -> str:
+        """The tensor that is read in place of ``name``; itself unless its joint is spliced out."""
+        return _resolve(name, self.splices)
+
 
 def survivors(graph: TraceGraph, cuts: Collection[Edge]) -> Survivors:
     """Take inputs away from joints, splice joints, then delete what nothing needs any more.

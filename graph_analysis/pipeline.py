@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from graph_analysis.activations import ActivationBytes, activation_bytes
 from graph_analysis.branches import gated_edges
 from graph_analysis.costs import CostModel, cost_model
 from graph_analysis.effects import Effects, Survivors, footprint, is_connected, is_dead, survivors
@@ -140,14 +141,18 @@ class Analysis:
         return self.remaining_elements(gone, remaining, in_bytes=False)
 
     def bytes(self, solution: Solution) -> int:
-        """Bytes of all initializers of what remains."""
+        """Bytes of all weights of what remains, statistics and scales among them."""
         gone, remaining = self.gone(solution), self.survivors(solution)
         return self.remaining_elements(gone, remaining, in_bytes=True)
+
+    def activation_bytes(self, solution: Solution) -> ActivationBytes:
+        """Activation memory of what remains, for one run under the analysis binding."""
+        return activation_bytes(self.graph, self.effects(solution).shapes, self.survivors(solution))
 
     def remaining_elements(
         self, gone: npt.NDArray[np.bool_], remaining: Survivors, *, in_bytes: bool
     ) -> int:
-        """Parameters, or bytes of all initializers, that are still used."""
+        """Parameters, or bytes of all weights, that are still used."""
         return self.prices.elements(gone, remaining, in_bytes=in_bytes)
 
     def violations(self, solution: Solution) -> tuple[str, ...]:

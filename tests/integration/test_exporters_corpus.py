@@ -119,3 +119,18 @@ def test_the_cut_file_is_proved_and_costs_what_was_predicted(path: Path, salienc
     nothing = Solution.of(again.space, {})
     assert again.macs(nothing) == analysis.macs(solution)
     assert again.parameters(nothing) == analysis.parameters(solution)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_activation_memory_is_what_the_cut_file_counts(path: Path) -> None:
+    analysis = analysis_of(path)
+    try:
+        solution = solve(analysis, target_ratio=0.5, saliency="random", seed=1)
+    except TargetUnreachableError as error:
+        solution = solve(analysis, target_ratio=(1 + error.reachable_ratio) / 2)
+    cut = load_model(shrink(analysis, solution).SerializeToString())
+    again = analyze(cut, options=analysis.options)
+    counted = again.activation_bytes(Solution.of(again.space, {}))
+    predicted = analysis.activation_bytes(solution)
+    assert (predicted.total, predicted.peak) == (counted.total, counted.peak)
+    assert len(predicted.unknown) == len(counted.unknown)
