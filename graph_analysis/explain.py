@@ -1,35 +1,82 @@
 """The search space in words and columns, for people and for golden tests."""
 
-from collections import Counter
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-
+from graph_analysis.findings import Findings, GroupCosts, StaysBecause, count_by, findings_of
 from graph_analysis.pipeline import Analysis
-from graph_analysis.search_space import Group, GroupKind
 
-_FROZEN_SHOWN = 12
+_ROWS = 20  # of a table, unless everything is asked for
+_NAME_MAX = 48  # characters of a group's id, unless everything is asked for
+_COLUMNS = (
+    "group",
+    "units",
+    "ch/unit",
+    "MACs/unit",
+    "params/unit",
+    "MACs",
+    "share",
+    "params",
+    "share",
+    "goes with",
+)
+_LEFT = (0, len(_COLUMNS) - 1)  # columns of words
 
 
-def explain(analysis: Analysis) -> str:
-    """A table of groups with cost and share, what stays and why, and what share can go."""
-    space = analysis.space
-    summary = space.model
-    lines = [
-        f"opset {summary.opset}, {summary.parameters:,} parameters, "
-        f"{summary.macs:,} MACs per sample",
-        *_bindings(analysis),
-        f"{len(space.segments)} segments, "
-        + ", ".join(f"{n} {kind} groups" for kind, n in sorted(_kinds(space.groups).items())),
-        f"{covered_share(analysis):.1%} of the parameters belong to a channel or head group",
-        "",
-        *_table(space.groups, summary.macs, summary.parameters),
+def explain(analysis: Analysis, *, everything: bool = False) -> str:
+    """What can go at most, a table of groups with cost and share, what stays and why.
+
+    Args:
+        analysis: Of the model.
+        everything: Long tables and names in full.
+    """
+    found = findings_of(analysis)
+    return "\n".join(
+        [
+            *_head(analysis, found),
+            "",
+            *_table(found.groups, everything=everything),
+            *_refused(analysis, everything=everything),
+            "",
+            *_stays(found.stays, len(analysis.space.frozen), everything=everything),
+        ]
+    )
+
+
+def _head(analysis: Analysis, found: Findings) -> Iterator[str]:
+    space, options, reach = analysis.space, analysis.options, found.reach
+    model, memory = space.model, found.activations
+    made = f", made by {model.producer}" if model.producer else ""
+    yield f"opset {model.opset}{made}"
+    yield (
+        f"{model.parameters:,} parameters in {_binary(found.bytes)} of weights, "
+        f"{model.macs:,} MACs per sample"
+    )
+    yield (
+        f"activations: {_binary(memory.total)} written per sample, "
+        f"at most {_binary(memory.peak)} of them alive at once"
+    )
+    if memory.unknown:
+        yield f"  without {len(memory.unknown)} tensors whose shape is not known"
+    yield from _bindings(analysis)
+    kinds = count_by(space.groups, lambda _: 1)
+    units = count_by(space.groups, lambda group: group.units)
+    groups = [
+        _counted(count, f"{kind} groups", f"{kind} group")
+        + (f" of {units[kind]:,} units" if units[kind] > count else "")
+        for kind, count in kinds.items()
     ]
-    if analysis.refused:
-        lines += ["", "segments that cannot be erased exactly:"]
-        lines += [f"  {entry.segment}: {entry.reason}" for entry in analysis.refused]
-    lines += ["", *_frozen(analysis)]
-    return "\n".join(lines)
+    yield f"{len(space.segments)} segments; {', '.join(groups) or 'no groups'}"
+    yield f"{found.covered_ratio:.1%} of the parameters belong to a channel or head group"
+    conditions = [
+        *([f"widths in multiples of {options.multiple}"] if options.multiple > 1 else []),
+        *([f"{options.min_units} units per group kept"] if options.min_units > 1 else []),
+    ]
+    yield (
+        f"at most {_gone(reach.macs)} of the MACs, {_gone(reach.parameters)} of the parameters "
+        f"and {_gone(reach.bytes)} of the bytes can go"
+        + (f" ({', '.join(conditions)})" if conditions else "")
+    )
 
 
 def _bindings(analysis: Analysis) -> list[str]:
@@ -43,61 +90,97 @@ def _bindings(analysis: Analysis) -> list[str]:
     ]
 
 
-def covered_share(analysis: Analysis) -> float:
-    """Share of parameters that lie in a slice of some channel or head group (0..1)."""
-    graph, covered, total = analysis.graph, 0, 0
-    places: dict[str, dict[int, list[int]]] = {}
-    for group in analysis.space.groups:
-        if group.kind is GroupKind.OPERATOR:
-            continue
-        for slices in group.cut:
-            axis = places.setdefault(slices.initializer, {}).setdefault(slices.axis, [])
-            for indices in slices.unit_indices:
-                axis.extend(indices)
-    for name in analysis.costs.parameters:
-        shape = tuple(graph.initializers[name].dims)
-        kept = 1
-        for axis_index, length in enumerate(shape):
-            kept *= length - len(set(places.get(name, {}).get(axis_index, ())))
-        size = int(np.prod(shape))
-        total += size
-        covered += size - kept
-    return covered / max(1, total)
-
-
-def _kinds(groups: Sequence[Group]) -> Counter[str]:
-    return Counter(group.kind.value for group in groups)
-
-
-def _table(groups: Sequence[Group], macs: int, parameters: int) -> list[str]:
-    rows = [("group", "units", "MACs/unit", "share", "params/unit", "share", "goes with")]
-    rows += [
-        (
-            group.id,
-            str(group.units),
-            f"{group.macs:,}",
-            f"{group.macs / max(1, macs):.2%}",
-            f"{group.parameters:,}",
-            f"{group.parameters / max(1, parameters):.2%}",
-            group.parent or "",
-        )
-        for group in groups
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(7)]
-    return [
+def _table(groups: Sequence[GroupCosts], *, everything: bool) -> list[str]:
+    if not groups:
+        return ["nothing can be removed; the reasons are below"]
+    shown = groups if everything else groups[:_ROWS]
+    rows = [_COLUMNS, *(_row(entry, everything=everything) for entry in shown)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = [
         "  ".join(
-            cell.ljust(width) if column in (0, 6) else cell.rjust(width)
+            cell.ljust(width) if column in _LEFT else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
-
-
-def _frozen(analysis: Analysis) -> list[str]:
-    frozen = analysis.space.frozen
-    reasons = Counter(entry.reason for entry in frozen)
-    lines = [f"what stays ({len(frozen)} entries, by reason):"]
-    lines += [f"  {count:>5}  {reason}" for reason, count in reasons.most_common(_FROZEN_SHOWN)]
-    if len(reasons) > _FROZEN_SHOWN:
-        lines.append(f"  ... and {len(reasons) - _FROZEN_SHOWN} more reasons; -o writes them all")
+    if len(shown) < len(groups):
+        rest = len(groups) - len(shown)
+        words = _counted(rest, "groups with smaller shares", "group with a smaller share")
+        lines.append(f"... and {words}; --all shows the whole table")
     return lines
+
+
+def _row(entry: GroupCosts, *, everything: bool) -> tuple[str, ...]:
+    group = entry.group
+    return (
+        _name(group.id, everything=everything),
+        str(group.units),
+        str(group.channels_per_unit),
+        _short(group.macs),
+        _short(group.parameters),
+        _short(entry.macs),
+        f"{entry.macs_ratio:.2%}",
+        _short(entry.parameters),
+        f"{entry.parameters_ratio:.2%}",
+        _name((group.parent or "").removeprefix("operator:"), everything=everything),
+    )
+
+
+def _refused(analysis: Analysis, *, everything: bool) -> Iterator[str]:
+    """Segments that meet the rule for structures and are none, with the operators they are."""
+    if not analysis.refused:
+        return
+    yield ""
+    yield f"segments that cannot be erased exactly ({len(analysis.refused)}):"
+    shown = analysis.refused if everything else analysis.refused[:_ROWS]
+    for entry in shown:
+        pieces = analysis.segments.by_id[entry.segment].pieces
+        ends = dict.fromkeys((pieces[0].members[0].name, pieces[-1].members[-1].name))
+        span = " to ".join(_name(end, everything=everything) for end in ends)
+        yield f"  {entry.segment} ({span}): {entry.reason}"
+    if len(shown) < len(analysis.refused):
+        yield f"  ... and {len(analysis.refused) - len(shown)} more; --all shows them"
+
+
+def _stays(stays: Sequence[StaysBecause], entries: int, *, everything: bool) -> Iterator[str]:
+    held = sum(entry.parameters for entry in stays)
+    yield f"what stays ({_counted(entries, 'entries', 'entry')} with {held:,} parameters, by reason):"
+    shown = stays if everything else stays[:_ROWS]
+    width = max((len(f"{entry.parameters:,}") for entry in shown), default=0)
+    for entry in shown:
+        more = f" (and {entry.places - 1} like it)" if entry.places > 1 else ""
+        yield f"  {entry.entries:>5}  {entry.parameters:>{width},} params  {entry.reason}{more}"
+    if len(shown) < len(stays):
+        yield f"  ... and {len(stays) - len(shown)} more reasons; --all shows them"
+
+
+def _name(words: str, *, everything: bool) -> str:
+    """A name that fits a column: of a long one its beginning and its more telling end."""
+    if everything or len(words) <= _NAME_MAX:
+        return words
+    head = words.partition(":")[0] + ":" if ":" in words[:10] else ""
+    return f"{head}...{words[len(head) + 3 - _NAME_MAX :]}"
+
+
+def _counted(count: int, many: str, one: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _gone(remains: float) -> str:
+    """The share that goes, rounded down: what is said to be within reach is."""
+    return f"{math.floor((1 - remains) * 1000) / 1000:.1%}"
+
+
+def _short(count: int) -> str:
+    """A count in three digits, exact below ten thousand."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= max(unit, 10_000):
+            return f"{count / unit:#.3g}".rstrip(".") + f" {name}"
+    return f"{count:,}"
+
+
+def _binary(count: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} bytes"

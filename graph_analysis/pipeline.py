@@ -38,6 +38,8 @@ from graph_analysis.structures import Refused, Structure
 from graph_analysis.trace_graph import Edge, TraceGraph, trace
 from graph_analysis.zeroes import settled
 
+USUAL_MULTIPLE = 8  # what the commands keep widths to; others fall out of blocked convolutions
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisOptions:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from math import gcd
 from typing import Any
 
 from graph_analysis.errors import InputError
@@ -69,6 +70,17 @@ class Group:
     parent: str | None = None
     masked: bool = False
     masks: tuple[WeightSlices, ...] = ()
+
+    @property
+    def channels_per_unit(self) -> int:
+        """Largest number that divides how many positions a unit has on every axis it is cut from.
+
+        1 for an operator.
+        """
+        if self.kind is GroupKind.OPERATOR:
+            return 1
+        lengths = [len(unit) for slices in self.cut for unit in slices.unit_indices if unit]
+        return max(1, gcd(*lengths))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class Selection:
         self._step: dict[str, int] = {}  # where kept units are a multiple of something
         self._floor: dict[str, int] = {}
         for group in analysis.space.groups:
-            step = self._multiple // gcd(self._multiple, _channels_per_unit(group))
+            step = self._multiple // gcd(self._multiple, group.channels_per_unit)
             floor = analysis.least(group, min_units)
             self._floor[group.id] = max(floor, step) if group.units > step else floor
             if group.units > step > 1 and group.id not in self._structures:
@@ -98,6 +98,11 @@ class Selection:
             growth = self._grown(without, growth.answers_before(count - 1))
             has_skipped = True
         self._removed = best_choice
+
+    def exhaust(self, saliency: Saliency) -> None:
+        """Remove all that may go, lowest saliency first."""
+        growth = self._grown(self._candidates(saliency), {})
+        self._removed = growth.prefix(len(growth.order), self._step)
 
     def _unreachable(self, target_ratio: float, best: float) -> TargetUnreachableError:
         message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
@@ -154,12 +159,6 @@ class Selection:
     def _unsorted(removed: Mapping[str, set[int]]) -> Solution:
         """A passing solution; ``Solution.of`` would digest the space and sort each time."""
         return Solution(space="", removed={key: tuple(u) for key, u in removed.items() if u})
-
-
-def _channels_per_unit(group: Group) -> int:
-    """Largest number that divides how many positions a unit has on every axis it is cut from."""
-    lengths = [len(indices) for slices in group.cut for indices in slices.unit_indices if indices]
-    return max(1, gcd(*lengths))
 
 
 def solve(

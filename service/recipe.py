@@ -25,6 +25,7 @@ _WHOLE = {
     "batch_size": (1, 1 << 20),
     "seed": (0, (1 << 63) - 1),
     "multiple": (1, 4096),
+    "min_units": (1, 4096),
 }
 _REAL = {"lr": (0.0, 1e3), "time_budget": (0.0, 1e9), "max_accuracy_drop": (0.0, 1.0)}
 
@@ -48,7 +49,8 @@ class Recipe:
         kinds: Kinds of groups that may go.
         multiple: Kept channels of a node group are a multiple of this where there are more: other
             widths fall out of the blocked convolutions of ONNX Runtime and cost time.
-        protect: Patterns on names of nodes and weights that stay.
+        min_units: Units that every node group keeps at least.
+        protect: Patterns on names of nodes, tensors and weights that stay.
         device: ``auto`` takes a GPU where there is one.
     """
 
@@ -65,6 +67,7 @@ class Recipe:
     max_accuracy_drop: float | None = None
     kinds: tuple[str, ...] = _KINDS
     multiple: int = 8
+    min_units: int = 1
     protect: tuple[str, ...] = ()
     device: str = "auto"
 

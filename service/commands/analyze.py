@@ -1,5 +1,6 @@
 """``secateur analyze``: the search space of a model, explained."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,9 +8,12 @@ import typer
 
 from service.commands.options import (
     ALL_KINDS,
+    USUAL_MULTIPLE,
     InputShapes,
     Json,
     Kinds,
+    MinUnits,
+    Multiple,
     Protect,
     analysis_options,
 )
@@ -18,6 +22,7 @@ Model = Annotated[Path, typer.Argument(help="The ONNX file.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Also write the search space (JSON) here.")
 ]
+Everything = Annotated[bool, typer.Option("--all", help="Long tables and names in full.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,17 +35,30 @@ def analyze(
     *,
     output: Output = None,
     input_shape: InputShapes = None,
+    multiple: Multiple = USUAL_MULTIPLE,
+    min_units: MinUnits = 1,
     protect: Protect = None,
     kinds: Kinds = ALL_KINDS,
+    everything: Everything = False,
     as_json: Json = False,
 ) -> None:
     """Print what of MODEL can be removed, at what price, and why the rest stays."""
     from graph_analysis.explain import explain
+    from graph_analysis.findings import to_document
     from graph_analysis.loading import load_model
     from graph_analysis.pipeline import analyze as run
 
-    options = analysis_options(input_shapes=input_shape or (), protect=protect or (), kinds=kinds)
+    options = analysis_options(
+        input_shapes=input_shape or (),
+        multiple=multiple,
+        min_units=min_units,
+        protect=protect or (),
+        kinds=kinds,
+    )
     analysis = run(load_model(model), options=options)
     if output is not None:
         output.write_text(analysis.space.to_json(indent=1) + "\n")
-    typer.echo(analysis.space.to_json(indent=1) if as_json else explain(analysis))
+    if as_json:
+        typer.echo(json.dumps(to_document(analysis), indent=1))
+    else:
+        typer.echo(explain(analysis, everything=everything))

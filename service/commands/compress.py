@@ -58,6 +58,10 @@ Multiple = Annotated[
         "--multiple", help="Kept channels are a multiple of this in groups with more; default 8."
     ),
 ]
+MinUnits = Annotated[
+    int | None,
+    typer.Option("--min-units", help="Channels or heads every group keeps at least; default 1."),
+]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.")]
 _REPORT_FILES = ("report.json", "proof.json", "solution.json", "space.json")
 
@@ -85,6 +89,7 @@ def compress(
     max_accuracy_drop: MaxDrop = None,
     kinds: Kinds = None,
     multiple: Multiple = None,
+    min_units: MinUnits = None,
     protect: Protect = None,
     device: Device = None,
     report: ReportFolder = None,
@@ -106,6 +111,7 @@ def compress(
             "max_accuracy_drop": max_accuracy_drop,
             "kinds": kinds,
             "multiple": multiple,
+            "min_units": min_units,
             "protect": protect,
             "device": device,
         }

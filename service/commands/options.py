@@ -20,32 +20,41 @@ Multiple = Annotated[
     int,
     typer.Option(
         "--multiple",
-        min=1,
         help="Kept channels are a multiple of this, in groups with more of them.",
     ),
 ]
+MinUnits = Annotated[
+    int, typer.Option("--min-units", help="Channels or heads that every group keeps at least.")
+]
 Protect = Annotated[
     list[str] | None,
-    typer.Option("--protect", metavar="PATTERN", help="Nodes and weights that stay; * and ?."),
+    typer.Option(
+        "--protect",
+        metavar="PATTERN",
+        help="Nodes, tensors and weights that stay, by name; * and ?. May be given several times.",
+    ),
 ]
 Kinds = Annotated[
     str, typer.Option("--kinds", help="Which groups to generate: channel,head,operator.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 ALL_KINDS = "channel,head,operator"
+_LARGEST = 4096
+USUAL_MULTIPLE = 8  # as in service.recipe; others fall out of blocked convolutions
 
 
 def analysis_options(
     *,
     input_shapes: Sequence[str] = (),
     multiple: int = 1,
+    min_units: int = 1,
     protect: Sequence[str] = (),
     kinds: str = ALL_KINDS,
 ) -> "AnalysisOptions":
     """The options of one analysis, from the texts on the command line.
 
     Raises:
-        InputError: A shape or a kind cannot be read.
+        InputError: A shape, a kind or a number cannot be used.
     """
     from graph_analysis.pipeline import AnalysisOptions
     from graph_analysis.search_space import GroupKind
@@ -55,9 +64,14 @@ def analysis_options(
     except ValueError as error:
         message = f"--kinds {kinds!r} is not a list of {ALL_KINDS}"
         raise InputError(message, param="kinds") from error
+    for option, number in (("multiple", multiple), ("min-units", min_units)):
+        if not 1 <= number <= _LARGEST:
+            message = f"--{option} is a whole number from 1 to {_LARGEST}, got {number}"
+            raise InputError(message, param=option)
     return AnalysisOptions(
         input_shapes=dict(_shape(text) for text in input_shapes),
         multiple=multiple,
+        min_units=min_units,
         protect=tuple(protect),
         kinds=chosen,
     )

@@ -10,9 +10,11 @@ import typer
 from graph_analysis.errors import InputError
 from service.commands.options import (
     ALL_KINDS,
+    USUAL_MULTIPLE,
     InputShapes,
     Json,
     Kinds,
+    MinUnits,
     Multiple,
     Protect,
     analysis_options,
@@ -49,7 +51,8 @@ def solve(
     seed: Seed = 0,
     kinds: Kinds = ALL_KINDS,
     input_shape: InputShapes = None,
-    multiple: Multiple = 1,
+    multiple: Multiple = USUAL_MULTIPLE,
+    min_units: MinUnits = 1,
     protect: Protect = None,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +73,11 @@ def solve(
         message = "give exactly one of --target-macs, --target-params, --target-bytes"
         raise InputError(message, param="target")
     options = analysis_options(
-        input_shapes=input_shape or (), multiple=multiple, protect=protect or (), kinds=kinds
+        input_shapes=input_shape or (),
+        multiple=multiple,
+        min_units=min_units,
+        protect=protect or (),
+        kinds=kinds,
     )
     analysis = analyze(load_model(model), options=options)
     quantity, ratio = given[0]

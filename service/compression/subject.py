@@ -78,6 +78,7 @@ class Subject:
             protect=recipe.protect,
             kinds=frozenset(GroupKind(kind) for kind in recipe.kinds),
             multiple=recipe.multiple,
+            min_units=recipe.min_units,
         )
         return analyze(self.loaded, options=options)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from exporters.masked import mask
 from exporters.surgeon import shrink
-from graph_analysis.explain import covered_share
+from graph_analysis.findings import covered_ratio
 from graph_analysis.solving import solve
 from tests.integration.golden import analysis_of, assert_equal, nothing_removed, random_solution
 
@@ -71,7 +71,7 @@ def exported(kind: str, form: str, *, learned: bool) -> onnx.ModelProto:
 @pytest.mark.parametrize("kind", KINDS)
 def test_exports_can_be_cut(kind: str, form: str, *, learned: bool) -> None:
     analysis = analysis_of(exported(kind, form, learned=learned))
-    assert covered_share(analysis) > 0.95
+    assert covered_ratio(analysis) > 0.95
     assert max(group.units for group in analysis.space.groups) == 12
     solutions = [random_solution(analysis, seed) for seed in range(3)]
     for solution in (*solutions, solve(analysis, target_ratio=0.5)):

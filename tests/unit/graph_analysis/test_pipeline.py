@@ -13,7 +13,8 @@ from graph_analysis import (
     solve,
 )
 from graph_analysis.errors import InputError, ModelError, TargetUnreachableError
-from graph_analysis.explain import covered_share, explain
+from graph_analysis.explain import explain
+from graph_analysis.findings import covered_ratio
 from graph_analysis.testing import HARD_CASES
 
 
@@ -134,7 +135,7 @@ def test_the_explanation_names_groups_and_reasons() -> None:
     text = explain(analysis)
     assert all(group.id in text for group in analysis.space.groups)
     assert "graph inputs keep their shape" in text
-    assert 0 < covered_share(analysis) <= 1
+    assert 0 < covered_ratio(analysis) <= 1
 
 
 def test_assumed_lengths_are_said() -> None:

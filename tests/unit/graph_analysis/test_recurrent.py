@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from graph_analysis import Analysis, Group, GroupKind, analyze, load_model
-from graph_analysis.explain import covered_share
+from graph_analysis.findings import covered_ratio
 from graph_analysis.rules.recurrent import is_silent_without_weights
 from graph_analysis.testing import HARD_CASES, GraphBuilder
 
@@ -77,7 +77,7 @@ def layer(
 def test_groups_of_the_hard_cases(name: str, channels: list[int]) -> None:
     analysis = case(name)
     assert widths(analysis) == channels
-    assert covered_share(analysis) > 0.99
+    assert covered_ratio(analysis) > 0.99
 
 
 def test_a_unit_is_a_row_of_every_gate_of_both_directions_and_a_column() -> None:
