@@ -144,7 +144,8 @@ def _refused(analysis: Analysis, *, everything: bool) -> Iterator[str]:
 
 def _stays(stays: Sequence[StaysBecause], entries: int, *, everything: bool) -> Iterator[str]:
     held = sum(entry.parameters for entry in stays)
-    yield f"what stays ({_counted(entries, 'entries', 'entry')} with {held:,} parameters, by reason):"
+    count = _counted(entries, "entries", "entry")
+    yield f"what stays ({count} with {held:,} parameters, by reason):"
     shown = stays if everything else stays[:_ROWS]
     width = max((len(f"{entry.parameters:,}") for entry in shown), default=0)
     for entry in shown:

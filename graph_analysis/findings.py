@@ -140,9 +140,9 @@ def to_document(analysis: Analysis) -> Mapping[str, Any]:
 
 
 def _groups(analysis: Analysis) -> tuple[GroupCosts, ...]:
-    """Every group with the cost of all its units, which is less than that of one times their number.
+    """Every group with the cost of all its units together.
 
-    Where an operator has the same units on both sides, most of its cost goes with either.
+    That is less than the cost of one times their number where an operator has them on both sides.
     """
     costs = analysis.costs
     products = [product for found in costs.macs.values() for product in found]

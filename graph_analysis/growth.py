@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from graph_analysis.effects import is_connected, is_dead, survivors
+from graph_analysis.effects import is_dead, survivors
 from graph_analysis.pipeline import Analysis
 from graph_analysis.trace_graph import Edge
 
@@ -82,6 +82,7 @@ class _Erasing:
     """Which structures may still be erased, while more and more are."""
 
     def __init__(self, analysis: Analysis, erased: Sequence[str]) -> None:
+        self._analysis = analysis
         self._graph = analysis.graph
         self._structures = analysis.structure_by_id
         self._edges: frozenset[Edge] = frozenset().union(
@@ -103,4 +104,4 @@ class _Erasing:
         if is_dead(self._graph, edges, self._remaining):
             return False
         remaining = survivors(self._graph, self._edges | edges)
-        return not remaining.starved and is_connected(self._graph, remaining)
+        return not remaining.starved and self._analysis.is_intact(remaining)

@@ -1,7 +1,7 @@
 """analyze(): the stages in order, and what can be asked of the result."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from graph_analysis.masking import Gate, Mask, maskable
 from graph_analysis.node_groups import NodeGroup, node_groups
 from graph_analysis.places import mask_places, weight_places
 from graph_analysis.pricing import Prices
+from graph_analysis.protection import protect
 from graph_analysis.removal import removal_structures
 from graph_analysis.rules import apply_rules
 from graph_analysis.search_space import (
@@ -47,7 +48,7 @@ class AnalysisOptions:
 
     Attributes:
         input_shapes: Input name -> shape, for axes the model leaves free.
-        protect: Patterns (``*``, ``?``) on node and initializer names that stay.
+        protect: Patterns (``*``, ``?``) on names of nodes, tensors and initializers that stay.
         kinds: Kinds of groups to generate.
         multiple: Kept units of a node group are a multiple of this where the group is large enough.
         min_units: Units that every node group keeps at least.
@@ -76,6 +77,7 @@ class Analysis:
     node_groups: tuple[NodeGroup, ...]
     refused: tuple[Refused, ...]
     space: SearchSpace
+    protected: frozenset[int]  # vertices that no removal may take along
 
     @cached_property
     def structure_by_id(self) -> Mapping[str, Structure]:
@@ -123,6 +125,10 @@ class Analysis:
                 cuts |= self.structure_by_id[key].edges
         return survivors(self.graph, cuts)
 
+    def is_intact(self, remaining: Survivors) -> bool:
+        """Whether inputs still reach all outputs and nothing protected is gone."""
+        return is_connected(self.graph, remaining) and not remaining.removed & self.protected
+
     def effects(self, solution: Solution) -> Effects:
         """What a solution does to every tensor and node."""
         return footprint(
@@ -163,6 +169,8 @@ class Analysis:
         found = [f"joint {name!r} loses all its inputs" for name in remaining.starved]
         if not is_connected(self.graph, remaining):
             found.append("no path from a graph input to every graph output remains")
+        lost = sorted(remaining.removed & self.protected)
+        found += [f"{self.graph.vertices[index].name!r} is protected" for index in lost]
         for key in solution.removed:
             structure = self.structure_by_id.get(key)
             if structure is not None and self._is_dead_without(key, solution):
@@ -235,14 +243,16 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
     """Generate the search space of a model.
 
     Raises:
-        ModelError: An option names an input that the model does not have.
+        ModelError: An option names an input that the model does not have, or a shape does not fit.
+        InputError: Nothing is called what an option protects.
     """
     options = options or AnalysisOptions()
     first = infer_shapes(loaded.model, scale=1, given=options.input_shapes)
     second = infer_shapes(loaded.model, scale=2, given=options.input_shapes)
     graph = trace(loaded.model, first, second)
     segments = segment_graph(graph)
-    labelling, classes = _labelled(graph, gated_edges(graph, segments.pieces))
+    gated = gated_edges(graph, segments.pieces)
+    labelling, classes, protected = _labelled(graph, gated, options.protect)
     costs = cost_model(graph, labelling, classes)
     prices = Prices(graph, costs, classes.crossings, len(classes.class_of))
     places, masked = weight_places(labelling, classes), mask_places(labelling, classes)
@@ -293,18 +303,25 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
         node_groups=tuple(groups),
         refused=tuple(refused),
         space=SearchSpace(model=summary, segments=(), groups=(), frozen=()),
+        protected=protected,
     )
     return _with_space(analysis, summary, tuple(frozen))
 
 
-def _labelled(graph: TraceGraph, gated: frozenset[Edge]) -> tuple[Labelling, Classes]:
-    """Labels and classes; an edge that cannot be told from the positions it carries has no gate."""
+def _labelled(
+    graph: TraceGraph, gated: frozenset[Edge], patterns: Collection[str]
+) -> tuple[Labelling, Classes, frozenset[int]]:
+    """Labels, classes, and the vertices that are protected by ``patterns``.
+
+    A gated edge that cannot be told from the positions it carries is given up.
+    """
     while True:
         labelling = apply_rules(graph, gated=gated)
+        protected = protect(labelling, patterns)
         classes = settled(labelling)
         merged = _merged(labelling, classes)
         if not merged:
-            return labelling, classes
+            return labelling, classes, protected
         gated -= merged
 
 

@@ -159,7 +159,8 @@ class _Finder:
         return None
 
     def _protected(self, branch: Branch) -> str | None:
-        names = {self.graph.vertices[index].name for index in branch.vertices}
+        members = [self.graph.vertices[index] for index in branch.vertices]
+        names = {name for m in members for name in (m.name, *m.outputs) if name}
         names |= {branch.tensor, *self._weights(branch.vertices)}
         for pattern in self.protect:
             if any(fnmatchcase(name, pattern) for name in names):

@@ -79,6 +79,10 @@ def _bind(value: onnx.ValueInfoProto, scale: int, given: tuple[int, ...] | None)
     if given is not None and len(given) != len(dims):
         message = f"input {value.name!r} has {len(dims)} axes, --input-shape gives {len(given)}"
         raise ModelError(message, code="input-shape-required", param=value.name)
+    fixed = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims]
+    if given is not None and any(a not in (0, b) for a, b in zip(fixed, given, strict=True)):
+        message = f"input {value.name!r} is {fixed} (0: free), --input-shape gives {list(given)}"
+        raise ModelError(message, code="input-shape-required", param=value.name)
     bound = []
     for axis, dim in enumerate(dims):
         if dim.HasField("dim_value") and dim.dim_value > 0:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from graph_analysis.search_space import SearchSpace
 from graph_analysis.testing import HARD_CASES
 from service.cli import main
 
@@ -39,6 +40,30 @@ def test_analyze_solve_cut(model: Path, capsys: pytest.CaptureFixture[str]) -> N
         (["analyze", "{folder}/nobody.onnx"], 2, "cannot read"),
         (["analyze", "{model}", "--kinds", "petals"], 2, "petals"),
         (["analyze", "{model}", "--input-shape", "x=a,b"], 2, "NAME=1,3,224,224"),
+        (["analyze", "{model}", "--input-shape", "y=1,2"], 2, "no input is called 'y'"),
+        (["analyze", "{model}", "--input-shape", "x=1,3,9,9"], 2, "--input-shape gives"),
+        (["analyze", "{model}", "--multiple", "0"], 2, "from 1 to 4096"),
+        (["analyze", "{model}", "--min-units", "-1"], 2, "from 1 to 4096"),
+        (["analyze", "{model}", "--protect", "nobody*"], 2, "'nobody*'"),
+        (
+            ["solve", "{model}", "--target-macs", "0.5", "-o", "{folder}/out", "--multiple", "0"],
+            2,
+            "from 1 to 4096",
+        ),
+        (
+            [
+                "solve",
+                "{model}",
+                "--target-macs",
+                "0.5",
+                "-o",
+                "{folder}/out",
+                "--protect",
+                "nobody",
+            ],
+            2,
+            "'nobody'",
+        ),
         (["solve", "{model}", "-o", "{folder}/out"], 2, "exactly one"),
         (["solve", "{model}", "--target-macs", "2", "-o", "{folder}/out"], 2, "between 0 and 1"),
         (["solve", "{model}", "--target-macs", "1e-9", "-o", "{folder}/out"], 3, "at least"),
@@ -61,6 +86,46 @@ def test_errors_are_one_line_and_leave_nothing(
     assert main(filled) == code
     assert text in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
+
+
+def test_analyze_as_json_is_the_search_space_with_all_findings(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["analyze", str(model), "--json", "--multiple", "4", "--protect", "*"]) == 0
+    nothing = json.loads(capsys.readouterr().out)
+    assert nothing["can_go"]["macs"] == 0
+    assert main(["analyze", str(model), "--json", "--multiple", "4"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert SearchSpace.from_json(json.dumps(found)).groups
+    assert found["options"]["multiple"] == 4
+    assert set(found["can_go"]) == {"macs", "parameters", "bytes", "activation_bytes"}
+    assert found["activation_bytes"]["peak"] < found["activation_bytes"]["total"]
+    assert sum(row["macs"] for row in found["operators"]) == found["model"]["macs"]
+    assert set(found["group_costs"]) == {group["id"] for group in found["groups"]}
+    assert sum(entry["entries"] for entry in found["stays"]) == len(found["frozen"])
+
+
+def test_the_options_of_analyze_and_solve_are_the_same(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        "--multiple",
+        "2",
+        "--min-units",
+        "4",
+        "--kinds",
+        "channel",
+        "--protect",
+        "weight_15",
+    ]
+    assert main(["analyze", str(model), "--json", *options]) == 0
+    reached = 1 - json.loads(capsys.readouterr().out)["can_go"]["macs"]
+    solution = str(model.parent / "solution.json")
+    for target, code in ((reached * 0.99, 3), (min(0.999, reached * 1.01), 0)):
+        arguments = ["solve", str(model), "--target-macs", str(target), "-o", solution]
+        assert main([*arguments, *options]) == code
+    removed = json.loads(Path(solution).read_text())["removed"]
+    assert all(key.startswith("channel:") for key in removed)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
