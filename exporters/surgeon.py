@@ -29,6 +29,8 @@ from graph_analysis.errors import SolutionError
 from graph_analysis.pipeline import Analysis
 from graph_analysis.solution import Solution
 
+_INITIALIZERS_ALONE_SINCE = 4  # IR version; before it every initializer is declared as an input
+
 
 def shrink(
     analysis: Analysis,
@@ -134,8 +136,16 @@ def _slice(draft: Draft) -> None:
 
 
 def _assemble(draft: Draft) -> onnx.ModelProto:
-    draft.model.graph.node.extend(draft.nodes)
-    draft.model.graph.initializer.extend(draft.initializers.values())
+    graph = draft.model.graph
+    graph.node.extend(draft.nodes)
+    graph.initializer.extend(draft.initializers.values())
+    if draft.model.ir_version < _INITIALIZERS_ALONE_SINCE:
+        declared = {value.name for value in graph.input}
+        graph.input.extend(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in graph.initializer
+            if tensor.name not in declared
+        )
     return draft.model
 
 

@@ -1,8 +1,8 @@
 """Bytes of an ONNX file -> the normalised working copy that every later stage reads.
 
-Done here: local functions inlined, Constant nodes turned into initializers, Identity of an
-initializer resolved, equal vectors that an exporter merged given back their own tensors, unique
-node names. Kept as in the file: opset, IR version, metadata, its inputs and outputs.
+Done here: data of other files and sparse initializers taken in, local functions inlined, Constant
+nodes turned into initializers, Identity of an initializer resolved, equal vectors that an exporter
+merged given back their own tensors, unique node names. Kept as in the file: opset, IR version, metadata, its inputs and outputs.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from onnx import inliner, numpy_helper
 
 from graph_analysis.errors import ModelError
+from graph_analysis.external_data import densify, embed, external_tensors
 
 _UNSHARED_OPS = frozenset(
     {
@@ -42,7 +43,7 @@ class LoadedModel:
 
     Attributes:
         model: The normalised working copy.
-        sha256: Digest of the bytes as they came in.
+        sha256: Digest of the bytes as they came in, those of other files after those of the model.
         generated_names: Node names that the file did not have.
         copies: Un-shared initializer -> the one of the file that it is a copy of.
     """
@@ -61,19 +62,27 @@ class LoadedModel:
 def load_model(source: Path | bytes) -> LoadedModel:
     """Read and normalise a model.
 
+    Weights in other files are read if ``source`` is a path; they must lie in its folder.
+
     Raises:
-        ModelError: The file is unreadable, truncated, no ONNX model, or has nothing to run.
+        ModelError: The file is unreadable, truncated, no ONNX model, has nothing to run, or keeps
+            weights in other files that cannot be had.
     """
     data = source if isinstance(source, bytes) else _read(source)
-    digest = hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256(data)
     model = _parse(data)
     _check(model)
+    for tensor in _embedded(model, source):
+        digest.update(tensor.raw_data)
+    densify(model.graph)
     if model.functions:
         model = inliner.inline_local_functions(model, convert_version=True)
     generated = _name_nodes(model.graph)
     _resolve_constants(model.graph)
     copies = _unshare(model.graph)
-    return LoadedModel(model=model, sha256=digest, generated_names=generated, copies=copies)
+    return LoadedModel(
+        model=model, sha256=digest.hexdigest(), generated_names=generated, copies=copies
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -109,10 +118,18 @@ def _check(model: onnx.ModelProto) -> None:
     if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
         message = "the model names no default opset; export it again"
         raise ModelError(message, code="model-opset")
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            message = f"weight {tensor.name!r} lies in a separate file; save the model as one file"
-            raise ModelError(message, code="model-external-data", param=tensor.name)
+
+
+def _embedded(model: onnx.ModelProto, source: Path | bytes) -> list[onnx.TensorProto]:
+    """The tensors whose data was in other files; it is in the model from now on."""
+    external = external_tensors(model)
+    if external and isinstance(source, bytes):
+        name = external[0].name
+        message = f"weight {name!r} lies in a separate file; save the model as one file"
+        raise ModelError(message, code="model-external-data", param=name)
+    if not isinstance(source, bytes):
+        embed(model, source.parent)
+    return external
 
 
 def _name_nodes(graph: onnx.GraphProto) -> frozenset[str]:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 from rich.console import Console
 
-from graph_analysis.errors import InputError, ModelError
+from graph_analysis.errors import InputError
 from service.commands.options import Json, Protect
 from service.recipe import Recipe
 
@@ -232,19 +232,12 @@ def _take_model(source: Path, target: Path) -> None:
     """Copy a model; one with its weights in other files becomes one file."""
     import onnx
 
+    from graph_analysis.external_data import embed
+
     shutil.copyfile(source, target)
     try:
-        skeleton = onnx.load(source, load_external_data=False)
+        model = onnx.load(source, load_external_data=False)
     except Exception:  # noqa: BLE001 - what is wrong with it is said by the admission gate
         return
-    tensors = skeleton.graph.initializer
-    if not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in tensors):
-        return
-    try:
-        target.write_bytes(onnx.load(source).SerializeToString())
-    except Exception as error:
-        message = (
-            f"the weights of {source} lie in other files, which cannot be read or are too large; "
-            "save the model as one file (torch.onnx.export: external_data=False)"
-        )
-        raise ModelError(message, code="model-external-data", param=str(source)) from error
+    if embed(model, source.parent):
+        target.write_bytes(model.SerializeToString())
