@@ -76,7 +76,7 @@ def densify(graph: onnx.GraphProto) -> None:
     """Turn sparse initializers of the main graph into plain ones, as a runtime does on loading.
 
     Raises:
-        ModelError: ``model-sparse-tensor``: indices outside the shape, or a shape of more than 2 GiB.
+        ModelError: ``model-sparse-tensor``: indices outside the shape, or a shape beyond 2 GiB.
     """
     for sparse in graph.sparse_initializer:
         graph.initializer.append(_dense(sparse))

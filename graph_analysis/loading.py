@@ -2,7 +2,8 @@
 
 Done here: data of other files and sparse initializers taken in, local functions inlined, Constant
 nodes turned into initializers, Identity of an initializer resolved, equal vectors that an exporter
-merged given back their own tensors, unique node names. Kept as in the file: opset, IR version, metadata, its inputs and outputs.
+merged given back their own tensors, unique node names. Kept as in the file: opset, IR version,
+metadata, its inputs and outputs.
 """
 
 import hashlib
