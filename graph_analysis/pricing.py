@@ -106,8 +106,8 @@ class Prices:
         """Parameters that go with some classes and vertices."""
         shrunk = self._elements.lost(self._crossings.closure(classes))
         unused = self._unused(removed) & self._costs.parameters
-        touched = (self._costs.parameters & shrunk.keys()) - unused
-        kept = sum(shrunk[name] for name in touched)
+        weights = self._costs.parameters
+        kept = sum(n for name, n in shrunk.items() if name in weights and name not in unused)
         return kept + sum(self.whole_elements[name] for name in unused)
 
     def _unused(self, removed: frozenset[int]) -> set[str]:

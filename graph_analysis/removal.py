@@ -28,6 +28,7 @@ from graph_analysis.silence import AFFINE, STEMS, Silence, is_finite_at_zero
 from graph_analysis.structures import Refused, Structure, with_gates
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
+_NEAR = 8  # operators between a joint and what is looked for before it
 _CHEAP = frozenset(UNARY) | {
     "Add",
     "Cast",
@@ -149,7 +150,9 @@ class _Finder:
         return bool(kinds - _CHEAP) or bool(self._weights(branch.vertices))
 
     def _ends_at_output(self, tensor: str) -> str | None:
-        while tensor in self.graph.producer:
+        for _ in range(_NEAR):
+            if tensor not in self.graph.producer:
+                break
             vertex = self.graph.vertices[self.graph.producer[tensor]]
             if set(vertex.outputs) & set(self.graph.outputs):
                 return "a graph output lies in it"

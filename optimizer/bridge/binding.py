@@ -55,9 +55,12 @@ class Binding:
 
     @cached_property
     def operator_units(self) -> Tensor:
-        """Bool (U,): the units that are whole operator structures."""
+        """Bool (U,): the units that are whole operator structures, but for those that cost nothing.
+
+        No budget can gain from these, so they are never tried either.
+        """
         kinds = [
-            group.kind is GroupKind.OPERATOR
+            group.kind is GroupKind.OPERATOR and bool(group.macs or group.parameters)
             for group in self.analysis.space.groups
             for _ in range(group.units)
         ]
