@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LONE := .venv-lone
-EXTRAS := exporters,optimizer,service,demo,test,dev
+EXTRAS := exporters,optimizer,service,picture,demo,test,dev
 
 # One thread per process: two test processes share two cores, and torch would start four threads.
 export OMP_NUM_THREADS ?= 1

@@ -43,6 +43,11 @@ def explain(analysis: Analysis, *, everything: bool = False) -> str:
     )
 
 
+def gone_share(remains: float) -> str:
+    """The share that goes, rounded down: what is said to be within reach is."""
+    return f"{math.floor((1 - remains) * 1000) / 1000:.1%}"
+
+
 def _head(analysis: Analysis, found: Findings) -> Iterator[str]:
     space, options, reach = analysis.space, analysis.options, found.reach
     model, memory = space.model, found.activations
@@ -73,8 +78,9 @@ def _head(analysis: Analysis, found: Findings) -> Iterator[str]:
         *([f"{options.min_units} units per group kept"] if options.min_units > 1 else []),
     ]
     yield (
-        f"at most {_gone(reach.macs)} of the MACs, {_gone(reach.parameters)} of the parameters "
-        f"and {_gone(reach.bytes)} of the bytes can go"
+        f"at most {gone_share(reach.macs)} of the MACs, "
+        f"{gone_share(reach.parameters)} of the parameters "
+        f"and {gone_share(reach.bytes)} of the bytes can go"
         + (f" ({', '.join(conditions)})" if conditions else "")
     )
 
@@ -165,11 +171,6 @@ def _name(words: str, *, everything: bool) -> str:
 
 def _counted(count: int, many: str, one: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
-
-
-def _gone(remains: float) -> str:
-    """The share that goes, rounded down: what is said to be within reach is."""
-    return f"{math.floor((1 - remains) * 1000) / 1000:.1%}"
 
 
 def _short(count: int) -> str:

