@@ -36,6 +36,21 @@ def test_readme_shows_the_three_calls() -> None:
     assert calls[2].endswith("/model")
 
 
+def sample() -> str:
+    """What `secateur analyze` says about the README's example: an attention block and an MLP."""
+    from graph_analysis import AnalysisOptions, analyze, load_model
+    from graph_analysis.explain import explain
+    from graph_analysis.pipeline import USUAL_MULTIPLE
+    from graph_analysis.testing import HARD_CASES
+
+    loaded = load_model(HARD_CASES["fused_qkv"]().SerializeToString())
+    return explain(analyze(loaded, options=AnalysisOptions(multiple=USUAL_MULTIPLE)))
+
+
+def test_readme_shows_what_analyze_says() -> None:
+    assert f"```\n{sample()}\n```" in README
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_folders_that_documents_name_exist(document: str) -> None:
     named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*/)`", (ROOT / document).read_text()))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -179,3 +180,18 @@ def test_costlier_boxes_are_higher() -> None:
     by_macs = sorted(zip((box.macs for box in drawn.boxes[:2]), sizes[:2], strict=True), key=str)
     assert sizes[1].height > sizes[0].height
     assert by_macs[0][0] != by_macs[1][0]
+
+
+def test_a_structure_of_several_segments_outlines_them_all() -> None:
+    analysis = analysis_of(residual_network(2))
+    first, second = analysis.structures
+    block = replace(
+        first,
+        group=replace(first.group, id="operator:block"),
+        vertices=first.vertices | second.vertices,
+    )
+    drawn = outline(replace(analysis, structures=(block,)))
+    assert fates(drawn)[:6] == ["channels", "channels!", "joint", "channels!", "joint", "channels"]
+    both = outline(replace(analysis, structures=(block, first)))
+    assert fates(both)[1] == "erased!"
+    assert both.boxes[1].about[0] == "s1, goes with operator:MatMul_1, goes with operator:block"
