@@ -7,6 +7,7 @@ from graph_analysis.findings import Findings, GroupCosts, StaysBecause, count_by
 from graph_analysis.pipeline import Analysis
 
 _ROWS = 20  # of a table, unless everything is asked for
+_PLACES = 2  # branches named for each reason
 _NAME_MAX = 48  # characters of a group's id, unless everything is asked for
 _COLUMNS = (
     "group",
@@ -133,19 +134,26 @@ def _row(entry: GroupCosts, *, everything: bool) -> tuple[str, ...]:
 
 
 def _refused(analysis: Analysis, *, everything: bool) -> Iterator[str]:
-    """Segments that meet the rule for structures and are none, with the operators they are."""
+    """Branches of joints that are no structures, by reason, with the operators where they end."""
     if not analysis.refused:
         return
-    yield ""
-    yield f"segments that cannot be erased exactly ({len(analysis.refused)}):"
-    shown = analysis.refused if everything else analysis.refused[:_ROWS]
-    for entry in shown:
+    by_reason: dict[str, list[str]] = {}
+    for entry in analysis.refused:
         pieces = analysis.segments.by_id[entry.segment].pieces
         ends = dict.fromkeys((pieces[0].members[0].name, pieces[-1].members[-1].name))
         span = " to ".join(_name(end, everything=everything) for end in ends)
-        yield f"  {entry.segment} ({span}): {entry.reason}"
-    if len(shown) < len(analysis.refused):
-        yield f"  ... and {len(analysis.refused) - len(shown)} more; --all shows them"
+        by_reason.setdefault(entry.reason, []).append(f"{entry.segment} ({span})")
+    yield ""
+    yield f"branches that stay whole ({len(analysis.refused)}, by reason):"
+    reasons = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    for reason, places in reasons if everything else reasons[:_ROWS]:
+        yield f"  {len(places):>5}  {reason}"
+        shown = places if everything else places[:_PLACES]
+        yield from (f"         {place}" for place in shown)
+        if len(shown) < len(places):
+            yield f"         ... and {len(places) - len(shown)} more; --all shows them"
+    if len(reasons) > _ROWS and not everything:
+        yield f"  ... and {len(reasons) - _ROWS} more reasons; --all shows them"
 
 
 def _stays(stays: Sequence[StaysBecause], entries: int, *, everything: bool) -> Iterator[str]:

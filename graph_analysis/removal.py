@@ -111,13 +111,17 @@ class _Names:
         joint, tensor = self._graph.vertices[branch.edges[0][0]], branch.edges[0][1]
         choices = [f"{joint.name}[{joint.inputs.index(tensor)}]"]
         if vertices:
-            weighty = [v for v in vertices if set(v.inputs) & self._graph.weights]
+            weighty = [v for v in vertices if any(map(self._is_weight, v.inputs))]
             first = (weighty or vertices)[0].name
             choices = [first, f"{first}..{vertices[-1].name}", *choices]
         numbered = (f"{choices[0]}#{number}" for number in count(2))
         name = next(choice for choice in chain(choices, numbered) if choice not in self._taken)
         self._taken.add(name)
         return f"operator:{name}"
+
+    def _is_weight(self, name: str) -> bool:
+        is_single = not self._graph.shape(name)
+        return name in self._graph.weights and not is_single and self._graph.is_float(name)
 
 
 @dataclass(frozen=True, kw_only=True)
