@@ -105,6 +105,7 @@ _RULES: dict[str, _Rule] = {
     "MultiHeadAttention": _multi_head,
     **dict.fromkeys(
         [
+            "LayerNormalization",
             "SimplifiedLayerNormalization",
             "SkipLayerNormalization",
             "SkipSimplifiedLayerNormalization",

@@ -116,12 +116,13 @@ class Labelling:
         for axis in self.of(name):
             self.freeze(axis, reason)
 
-    def mask(self, vertex: Vertex, axis: int, reason: str) -> None:
-        """``vertex`` takes statistics over ``axis`` of its first input; what goes is masked there.
+    def mask(self, vertex: Vertex, axis: int, reason: str, name: str = "") -> None:
+        """``vertex`` takes statistics over ``axis`` of an input; what goes is masked there.
 
-        Freezes the axis, for ``reason``, where the operator has no masked form.
+        It is the first input, unless ``name`` is another one. Freezes the axis, for ``reason``,
+        where the operator has no masked form.
         """
-        name = vertex.inputs[0]
+        name = name or vertex.inputs[0]
         labels, shape = self.of(name)[axis], self.graph.shape(name) or ()
         if labels is None:
             return

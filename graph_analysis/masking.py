@@ -10,7 +10,8 @@ ReduceSum, SumSquare, L1, L2, LogSum      of ``x * m``
 ReduceMean                                of ``x * m``, divided by the mean of ``m``
 ReduceMax, ReduceLogSumExp, Softmax       of ``x + log m``
 ReduceMin                                 of ``x - log m``
-LayerNormalization, RMSNormalization      written out, with the first two kinds of means
+LayerNormalization, RMSNormalization      written out, with the first two kinds of means; what
+and their fused kin                       is fused in front (a sum, tables) is written out too
 ========================================  ==================================================
 """
 
@@ -26,6 +27,9 @@ from onnx import helper, numpy_helper
 MASK_DOC = "secateur: mask"  # doc string of the initializers that are masks
 _SUMS = ("ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum")
 _AXES_ARE_INPUT_SINCE = 18  # of ReduceMean
+_CAST_LIKE_SINCE = 15
+_LAST: Sequence[int] = (-1,)
+_FUSED_EPSILON = 1e-12  # what ONNX Runtime takes if a fused operator states none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +111,7 @@ def maskable(model: onnx.ModelProto, masks: Iterable[Mask | Gate]) -> onnx.Model
         if wanted is None:
             nodes.append(node)
             continue
-        form = _Form(node, [mask.name for mask in wanted], wanted[0].rank, opset)
+        form = _Form(node, wanted, opset)
         FORMS[node.op_type](form)
         nodes += form.nodes
         result.graph.initializer.extend(mask.ones() for mask in wanted)
@@ -150,14 +154,15 @@ def _copied(node: onnx.NodeProto) -> onnx.NodeProto:
 class _Form:
     """The masked form of one node while it is written."""
 
-    def __init__(self, node: onnx.NodeProto, masks: Sequence[str], rank: int, opset: int) -> None:
+    def __init__(self, node: onnx.NodeProto, masks: Sequence[Mask], opset: int) -> None:
         self.node = node
-        self.rank = rank
+        self.rank = masks[0].rank
         self.nodes: list[onnx.NodeProto] = []
         self._opset = opset
-        self.mask = masks[0]
+        self._dtype = masks[0].dtype
+        self.mask = masks[0].name
         for other in masks[1:]:
-            self.mask = self.op("Mul", [self.mask, other])
+            self.mask = self.op("Mul", [self.mask, other.name])
 
     @property
     def x(self) -> str:
@@ -177,13 +182,28 @@ class _Form:
         """Mean over ``axes``, which stay with length 1."""
         if self._opset < _AXES_ARE_INPUT_SINCE:
             return self.op("ReduceMean", [name], axes=list(axes), keepdims=1)
-        value = numpy_helper.from_array(np.asarray(axes, np.int64))
-        constant = self.op("Constant", [], value=value)
-        return self.op("ReduceMean", [name, constant], keepdims=1)
+        return self.op("ReduceMean", [name, self.integers(axes)], keepdims=1)
 
     def share(self) -> str:
         """Mean of the mask: the share of positions that count, a scalar."""
         return self.op("ReduceMean", [self.mask], keepdims=0)
+
+    def number(self, value: float, like: str) -> str:
+        """One number of the element type of ``like``, which is that of the mask."""
+        if self._opset >= _CAST_LIKE_SINCE:
+            single = numpy_helper.from_array(np.asarray(value, np.float32))
+            return self.op("CastLike", [self.op("Constant", [], value=single), like])
+        dtype = helper.tensor_dtype_to_np_dtype(self._dtype)
+        return self.op("Constant", [], value=numpy_helper.from_array(np.asarray(value, dtype)))
+
+    def integers(self, values: Sequence[int]) -> str:
+        """A constant of integers."""
+        value = numpy_helper.from_array(np.asarray(values, np.int64))
+        return self.op("Constant", [], value=value)
+
+    def given(self, slot: int) -> str:
+        """Name of an input, or empty if it is left out."""
+        return str(self.node.input[slot]) if slot < len(self.node.input) else ""
 
     def again(self, first_input: str, output: str | None = None) -> str:
         """The node itself on another first input."""
@@ -215,27 +235,91 @@ def _smallest(form: _Form) -> None:
 
 
 def _layer_norm(form: _Form) -> None:
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias; the means are weighted by the mask."""
-    axes, share = _normalised(form), form.share()
-    masked = form.op("Mul", [form.x, form.mask])
-    mean = form.op("Div", [form.mean(masked, axes), share], _output(form, 1))
-    centred = form.op("Sub", [form.x, mean])
-    _scaled(form, centred, axes, share)
+    _normalise(form, form.x, _normalised(form), form.node.input[1:3])
 
 
 def _rms_norm(form: _Form) -> None:
-    _scaled(form, form.x, _normalised(form), form.share())
+    """RMSNormalization, SimplifiedLayerNormalization, which has its statistic one place earlier."""
+    inverse = _output(form, 1)
+    _scaled(form, form.x, _normalised(form), form.node.input[1:2], inverse=inverse)
 
 
-def _scaled(form: _Form, x: str, axes: Sequence[int], share: str) -> None:
+def _skip_layer_norm(form: _Form) -> None:
+    """Input + skip + bias, normalised; the sum is the fourth output."""
+    is_simple = form.node.op_type.startswith("SkipSimplified")
+    bias = form.given(3 if is_simple else 4)
+    total = form.op("Add", [form.x, form.given(1)], None if bias else _output(form, 3))
+    if bias:
+        total = form.op("Add", [total, bias], _output(form, 3))
+    if is_simple:
+        scale = [form.given(2)]
+        _scaled(form, total, _LAST, scale, inverse=_output(form, 2), epsilon=_FUSED_EPSILON)
+    else:
+        scale = [form.given(2), form.given(3)]
+        _normalise(form, total, _LAST, scale, epsilon=_FUSED_EPSILON)
+
+
+def _embed_layer_norm(form: _Form) -> None:
+    """Word + position + segment, each picked from its table, normalised.
+
+    The second output counts what the mask lets through; the operator itself goes on making it.
+    """
+    ids, segments, places = form.x, form.given(1), form.given(8)
+    word, position, segment = (form.given(slot) for slot in (2, 3, 4))
+    if not places:
+        length = form.op("Gather", [form.op("Shape", [ids]), form.integers([1])])
+        zero, first = form.integers([0]), form.integers([0])
+        position = form.op("Slice", [position, zero, length, first])
+    else:
+        position = form.op("Gather", [position, places])
+    last = None if segments else _output(form, 2)
+    total = form.op("Add", [form.op("Gather", [word, ids]), position], last)
+    if segments:
+        picked = form.op("Gather", [segment, segments])
+        total = form.op("Add", [total, picked], _output(form, 2))
+    if _output(form, 1):
+        copy = _copied(form.node)
+        copy.name = f"{form.node.name}/masked{len(form.nodes)}"
+        del copy.output[:]
+        copy.output.extend([f"{copy.name}/unused", form.node.output[1]])
+        form.nodes.append(copy)
+    scale = [form.given(5), form.given(6)]
+    _normalise(form, total, _LAST, scale, statistics=False, epsilon=_FUSED_EPSILON)
+
+
+def _normalise(
+    form: _Form,
+    x: str,
+    axes: Sequence[int],
+    scale_and_bias: Sequence[str],
+    *,
+    statistics: bool = True,
+    epsilon: float = 1e-5,
+) -> None:
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias; the means are weighted by the mask."""
+    masked = form.op("Mul", [x, form.mask])
+    mean_output, inverse = (_output(form, slot) if statistics else None for slot in (1, 2))
+    mean = form.op("Div", [form.mean(masked, axes), form.share()], mean_output)
+    centred = form.op("Sub", [x, mean])
+    _scaled(form, centred, axes, scale_and_bias, inverse=inverse, epsilon=epsilon)
+
+
+def _scaled(
+    form: _Form,
+    x: str,
+    axes: Sequence[int],
+    scale_and_bias: Sequence[str],
+    *,
+    inverse: str | None = None,
+    epsilon: float = 1e-5,
+) -> None:
     weighted = form.op("Mul", [form.op("Mul", [x, x]), form.mask])
-    variance = form.op("Div", [form.mean(weighted, axes), share])
-    epsilon = _attribute(form.node, "epsilon", 1e-5)
-    small = form.op("CastLike", [_scalar(form, epsilon), variance])
+    variance = form.op("Div", [form.mean(weighted, axes), form.share()])
+    small = form.number(_attribute(form.node, "epsilon", epsilon), variance)
     root = form.op("Sqrt", [form.op("Add", [variance, small])])
-    inverse = form.op("Reciprocal", [root], _output(form, 2))
-    names = [name for name in form.node.input[1:] if name]
-    value = form.op("Mul", [x, inverse])
+    factor = form.op("Reciprocal", [root], inverse)
+    names = [name for name in scale_and_bias if name]
+    value = form.op("Mul", [x, factor])
     steps = ["Mul", "Add"][: len(names)]
     for number, (kind, name) in enumerate(zip(steps, names, strict=True), 1):
         last = form.node.output[0] if number == len(names) else None
@@ -249,11 +333,6 @@ def _normalised(form: _Form) -> list[int]:
 
 def _output(form: _Form, slot: int) -> str | None:
     return (form.node.output[slot] if len(form.node.output) > slot else "") or None
-
-
-def _scalar(form: _Form, value: float) -> str:
-    tensor = numpy_helper.from_array(np.asarray(value, np.float32))
-    return form.op("Constant", [], value=tensor)
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
@@ -270,6 +349,10 @@ FORMS: dict[str, Callable[[_Form], None]] = {
     "ReduceLogSumExp": _largest,
     "ReduceMin": _smallest,
     "Softmax": _largest,
+    "EmbedLayerNormalization": _embed_layer_norm,
     "LayerNormalization": _layer_norm,
     "RMSNormalization": _rms_norm,
+    "SimplifiedLayerNormalization": _rms_norm,
+    "SkipLayerNormalization": _skip_layer_norm,
+    "SkipSimplifiedLayerNormalization": _skip_layer_norm,
 }

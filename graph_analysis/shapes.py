@@ -24,6 +24,8 @@ _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
 _SAME_SHAPE = frozenset(
     {"Celu", "Gelu", "GroupNormalization", "HardSwish", "Mish", "RMSNormalization", "Swish"}
 )
+# what ONNX Runtime's optimisers write into the standard domain, whatever the opset
+_ALSO_FUSED = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
 _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 
 
@@ -131,7 +133,7 @@ def _infer_node(
         if all(dim.HasField("dim_value") for dim in dims):
             shapes.shape[name] = tuple(dim.dim_value for dim in dims)
             shapes.dtype[name] = kind.tensor_type.elem_type
-    if not found and (node.domain or node.op_type == "SimplifiedLayerNormalization"):
+    if not found and (node.domain or node.op_type in _ALSO_FUSED):
         _infer_fused(node, shapes, versions, model)
     unknown = node.output[0] not in shapes.shape
     if unknown and node.op_type in _SAME_SHAPE and inputs and inputs[0] in shapes.shape:

@@ -266,6 +266,18 @@ def _layer_norm(lookup: Lookup, vertex: Vertex) -> Zeroes:
     return frozenset.intersection(*given).difference(*map(lookup.on, outer)) if given else _NONE
 
 
+def _skip_layer_norm(lookup: Lookup, vertex: Vertex) -> Zeroes:
+    """Where scale and bias are; the sum, where it is an output too, where its parts are."""
+    is_simple = vertex.op_type.startswith("SkipSimplified")
+    scale = [name for name in vertex.inputs[2 : 3 if is_simple else 4] if name]
+    axes = lookup.labelling.axes[vertex.outputs[0]]
+    found = frozenset.intersection(*map(lookup.zero, scale))
+    if len(vertex.outputs) > 3 and vertex.outputs[3]:
+        parts = [0, 1, 3 if is_simple else 4]
+        found &= lookup.all_operands(vertex, [s for s in parts if s < len(vertex.inputs)])
+    return found.difference(*map(lookup.on, axes[:-1]))
+
+
 def _concat(lookup: Lookup, vertex: Vertex) -> Zeroes:
     """0 where it is 0 in the operands; behind a gated edge, where what it comes from is 0."""
     found = lookup.carriers(vertex)
@@ -356,6 +368,9 @@ _RULES: dict[str, Rule] = {
     "QuantizeLinear": _quantize,
     "RMSNormalization": _layer_norm,
     "Resize": _resize,
+    "SimplifiedLayerNormalization": _layer_norm,
+    "SkipLayerNormalization": _skip_layer_norm,
+    "SkipSimplifiedLayerNormalization": _skip_layer_norm,
     "Upsample": _resize,
     "Where": _where,
 }

@@ -43,21 +43,30 @@ def skip_layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     names = [vertex.inputs[slot] for slot in added if slot < len(vertex.inputs)]
     operands = [(labelling.of(name), labelling.graph.shape(name) or ()) for name in names if name]
     total = broadcast(labelling, operands, f"{vertex.name!r} adds it to a fixed tensor")
-    reason = f"{vertex.name!r} normalises over it"
-    for name in vertex.inputs:
-        if name:
-            labelling.freeze(labelling.of(name)[-1], reason)
-    kept: Axes = [*total[:-1], None]
-    return [list(kept) for _ in vertex.outputs]
+    for name in vertex.inputs[2:]:
+        if name and name not in names:
+            reason = f"{vertex.name!r}: what it normalises over stays"
+            labelling.tie(labelling.of(name)[-1], total[-1], reason)
+    last = len(labelling.of(vertex.inputs[0])) - 1
+    labelling.mask(vertex, last, f"{vertex.name!r} normalises over it")
+    statistics: Axes = [*total[:-1], None]
+    return [list(total), statistics, list(statistics), list(total)][: len(vertex.outputs)]
 
 
 def embed_layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """EmbedLayerNormalization: tables picked by ids, summed, normalised: all of it stays."""
-    for name in vertex.inputs[2:7]:
+    """EmbedLayerNormalization: tables picked by ids, summed, normalised; their rows stay."""
+    tables = [name for name in vertex.inputs[2:5] if name]
+    for name in tables:
+        labelling.freeze(labelling.of(name)[0], f"{vertex.name!r} picks by data")
+    width = labelling.of(tables[0])[1]
+    for name in (*tables[1:], *vertex.inputs[5:7]):
         if name:
-            labelling.freeze_all(name, f"{vertex.name!r} normalises over it")
-    shapes = [labelling.graph.shape(name) or () for name in vertex.outputs if name]
-    return [[None] * len(shape) for shape in shapes]
+            reason = f"{vertex.name!r}: what it normalises over stays"
+            labelling.tie(labelling.of(name)[-1], width, reason)
+    labelling.mask(vertex, 1, f"{vertex.name!r} normalises over it", tables[0])
+    labelled = [labelling.of(name)[-1] for name in (*tables, *vertex.inputs[5:7]) if name]
+    out = None if any(axis is None for axis in labelled) else width
+    return [[None, None, out], [None], [None, None, out]][: len(vertex.outputs)]
 
 
 def _added(labelling: Labelling, vertex: Vertex, out: Axes, name: str) -> Axes:

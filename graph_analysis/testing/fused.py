@@ -94,7 +94,7 @@ def fused_matmul() -> onnx.ModelProto:
 
 
 def skip_layer_normalization() -> onnx.ModelProto:
-    """Two residual MLPs joined by the fused Adds, plain and simplified; the trunk stays."""
+    """Two residual MLPs joined by the fused Adds, plain and simplified, with its sum."""
     graph = GraphBuilder("skip_layer_normalization", seed=144)
     x = graph.linear(graph.input(TOKENS), 32, 32)
     inner = graph.linear(graph.relu(graph.linear(x, 32, 64)), 64, 32)
