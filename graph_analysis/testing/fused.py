@@ -123,6 +123,58 @@ def embed_layer_normalization() -> onnx.ModelProto:
     return graph.build()
 
 
+def fused_encoder() -> onnx.ModelProto:
+    """Ids, segments, places and a mask embedded in one operator, whose sum is read as well.
+
+    Behind it attention and an MLP with the Adds fused into the norms, one of them without a shift.
+    """
+    graph = GraphBuilder("fused_encoder", seed=155)
+    integer = onnx.TensorProto.INT32
+    ids, segments, mask = (
+        graph.input((BATCH, 8), name, dtype=integer) for name in ("ids", "segments", "mask")
+    )
+    tables = [graph.weight(rows, 32, name="table") for rows in (50, 12, 9)]
+    places = graph.integers([[3, 1, 4, 2, 5, 9, 7, 6]])
+    inputs = [ids, segments, *tables, *_scale_and_shift(graph), mask, places]
+    y, lengths, total = graph.nodes(
+        "EmbedLayerNormalization", *inputs, outputs=3, domain=MICROSOFT, epsilon=1e-3
+    )
+    weights = graph.weight(32, 96, scale=32**-0.5), graph.weight(96, scale=0.5, name="bias")
+    mixed = graph.node("Attention", y, *weights, lengths, domain=MICROSOFT, num_heads=4)
+    mixed = graph.linear(mixed, 32, 32)
+    y = graph.node("SkipLayerNormalization", mixed, y, *_scale_and_shift(graph), domain=MICROSOFT)
+    inner = graph.node("MatMul", y, graph.weight(32, 48, scale=32**-0.5))
+    inner = graph.node("BiasGelu", inner, graph.weight(48, scale=0.5), domain=MICROSOFT)
+    inner = graph.node("MatMul", inner, graph.weight(48, 32, scale=48**-0.5))
+    scale, bias = graph.weight(32, scale=0.2, shift=1.0), graph.weight(32, scale=0.5, name="bias")
+    y = graph.node("SkipLayerNormalization", inner, y, scale, "", bias, domain=MICROSOFT)
+    classify_tokens(graph, graph.node("Add", y, total), 32)
+    return graph.build()
+
+
+def fused_norms_without_means() -> onnx.ModelProto:
+    """A simplified norm after an Add with a bias; its statistic and its sum are read as well."""
+    graph = GraphBuilder("fused_norms_without_means", seed=156)
+    x = graph.linear(graph.input(TOKENS), 32, 32)
+    scale, bias = graph.weight(32, scale=0.2, shift=1.0), graph.weight(32, scale=0.5, name="bias")
+    places = graph.weight(1, 8, 32, name="position")
+    y, _, inverse, total = graph.nodes(
+        "SkipSimplifiedLayerNormalization",
+        *(x, places, scale, bias),
+        outputs=4,
+        domain=MICROSOFT,
+        epsilon=1e-2,
+    )
+    y = graph.node("Mul", graph.linear(graph.relu(graph.linear(y, 32, 48)), 48, 32), inverse)
+    y = graph.node("Add", total, y)
+    classify_tokens(graph, graph.relu(graph.linear(y, 32, 24)), 24)
+    return graph.build()
+
+
+def _scale_and_shift(graph: GraphBuilder) -> tuple[str, str]:
+    return graph.weight(32, scale=0.2, shift=1.0), graph.weight(32, scale=0.3, name="shift")
+
+
 def attention_operator() -> onnx.ModelProto:
     """com.microsoft Attention: one weight of 3 x 32, four heads."""
     return _attention("attention_operator", 146, [32, 32, 32], stated=False)
@@ -271,6 +323,8 @@ CASES = (
     fused_matmul,
     skip_layer_normalization,
     embed_layer_normalization,
+    fused_encoder,
+    fused_norms_without_means,
     attention_operator,
     attention_operator_uneven,
     multi_head_operator,
