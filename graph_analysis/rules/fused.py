@@ -50,7 +50,8 @@ def skip_layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     last = len(labelling.of(vertex.inputs[0])) - 1
     labelling.mask(vertex, last, f"{vertex.name!r} normalises over it")
     statistics: Axes = [*total[:-1], None]
-    return [list(total), statistics, list(statistics), list(total)][: len(vertex.outputs)]
+    outputs: list[Axes] = [list(total), statistics, list(statistics), list(total)]
+    return outputs[: len(vertex.outputs)]
 
 
 def embed_layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
