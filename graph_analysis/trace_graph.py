@@ -70,6 +70,7 @@ class TraceGraph:
     shapes: Shapes
     free: Mapping[str, frozenset[int]]  # tensor -> axes whose length depends on a free axis
     opset: int
+    varying: frozenset[str] = frozenset()  # constants under the binding that a free axis changes
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[tuple[int, int], ...]]:
@@ -198,4 +199,13 @@ def trace(model: onnx.ModelProto, first: Shapes, second: Shapes) -> TraceGraph:
         shapes=first,
         free=free,
         opset=next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
+        varying=frozenset(
+            name
+            for name, value in first.constant.items()
+            if name not in initializers and not _is_same(value, second.constant.get(name))
+        ),
     )
+
+
+def _is_same(value: Array, other: Array | None) -> bool:
+    return other is not None and np.array_equal(value, other)

@@ -67,7 +67,8 @@ def embed_layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     labelling.mask(vertex, 1, f"{vertex.name!r} normalises over it", tables[0])
     labelled = [labelling.of(name)[-1] for name in (*tables, *vertex.inputs[5:7]) if name]
     out = None if any(axis is None for axis in labelled) else width
-    return [[None, None, out], [None], [None, None, out]][: len(vertex.outputs)]
+    outputs: list[Axes] = [[None, None, out], [None], [None, None, out]]
+    return outputs[: len(vertex.outputs)]
 
 
 def _added(labelling: Labelling, vertex: Vertex, out: Axes, name: str) -> Axes:

@@ -1,4 +1,8 @@
-"""Shape and Size: their results follow the cut, unless a length becomes a factor of the data."""
+"""Shape and Size: their results follow the cut, unless a length becomes a factor of the data.
+
+A factor means the size that the network was trained with. One that no free axis changes is written
+into the cut model as the number that it was; any other keeps its length from being cut.
+"""
 
 from collections.abc import Sequence
 
@@ -62,11 +66,26 @@ def _becomes_float(graph: TraceGraph, names: Sequence[str]) -> bool:
                 continue
             seen.add(index)
             if user.op_type == "Cast" and graph.is_float(user.outputs[0]):
-                if not _returns_to_integer(graph, user):
+                if not _returns_to_integer(graph, user) and not _is_one_number(graph, user):
                     return True
                 continue
             stack.extend(user.outputs)
     return False
+
+
+def _is_one_number(graph: TraceGraph, cast: Vertex) -> bool:
+    """Whether what data meets of this float is the same number whatever the free axes are."""
+    stack, seen = [*cast.outputs], set()
+    while stack:
+        name = stack.pop()
+        if graph.constant(name) is None or name in graph.varying:
+            return False
+        for index, _ in graph.consumers.get(name, ()):
+            made = graph.vertices[index].outputs
+            if index not in seen and all(graph.constant(n) is not None for n in made if n):
+                seen.add(index)
+                stack.extend(n for n in made if n)
+    return True
 
 
 def _returns_to_integer(graph: TraceGraph, cast: Vertex) -> bool:

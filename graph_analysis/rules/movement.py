@@ -107,8 +107,9 @@ def gather(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     rank = len(labelling.graph.shape(vertex.inputs[1]) or ())
     labels = x[axis]
     middle: Axes = [None] * rank
-    if labels is not None and indices is not None and indices.ndim == 1:
-        middle = [labels[indices]]
+    along = [] if indices is None else [n for n, length in enumerate(indices.shape) if length > 1]
+    if labels is not None and indices is not None and (len(along) == 1 or indices.ndim == 1):
+        middle[along[0] if along else 0] = labels[indices.ravel()]
     elif labels is not None:
         why = "picks by data" if indices is None else "picks single positions"
         labelling.freeze(labels, f"{vertex.name!r} {why}")
