@@ -14,6 +14,7 @@ import onnx
 
 from exporters import weights as tensors
 from exporters.errors import SurgeryError
+from graph_analysis.folding import fold
 from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import SearchSpace
 from graph_analysis.solution import Solution
@@ -37,7 +38,7 @@ def mask(
         SurgeryError: A zero slice names no initializer, or a weight does not fit.
     """
     solution.check(analysis.space)
-    source = analysis.maskable(solution)
+    source = analysis.maskable_flat(solution)
     initializers = tensors.trained(source, weights)
     for name, slices in zero_slices(analysis.space, solution).items():
         if name not in initializers:
@@ -46,7 +47,7 @@ def mask(
         initializers[name] = tensors.zeroed(initializers[name], slices)
     result = tensors.copy_without(source, "initializer")
     result.graph.initializer.extend(initializers.values())
-    return result
+    return fold(result, analysis.loaded.bodies)
 
 
 def zero_slices(

@@ -7,7 +7,8 @@ Steps, each in a module of its own and in this order:
 3. sizes, bounds, indices and counts rewritten (``constants``, ``positions``, ``attributes``,
    ``heads``);
 4. initializers sliced (``weights``), annotations made true (``cleanup``);
-5. the result checked: valid, of the predicted shapes, same interface (``checks``).
+5. bodies of If, Loop and Scan, which lay flat until now, put back (``graph_analysis.folding``);
+6. the result checked: valid, of the predicted shapes, same interface (``checks``).
 
 Which tensor loses which positions is decided by ``graph_analysis``; nothing is decided here.
 """
@@ -26,6 +27,7 @@ from exporters.operands import Operands
 from exporters.shape_values import ShapeArithmetic
 from graph_analysis.effects import Effects
 from graph_analysis.errors import SolutionError
+from graph_analysis.folding import fold
 from graph_analysis.pipeline import Analysis
 from graph_analysis.solution import Solution
 
@@ -59,7 +61,7 @@ def shrink(
         raise SolutionError(msg)
     effects = analysis.effects(solution)
     whole = analysis.effects(Solution(space=solution.space, removed={}))
-    source = analysis.loaded.model
+    source = analysis.loaded.flat
     draft = _draft(source, effects, whole, weights, analysis.graph.zeros)
     draft.free = analysis.graph.free
     erasing.erase(draft, effects.removed_nodes, effects.splices, effects.dropped)
@@ -67,10 +69,11 @@ def shrink(
     _rewrite(draft)
     cleanup.remove_dead(draft)
     _slice(draft)
+    bodies = analysis.loaded.bodies
     cleanup.update_annotations(draft, analysis.loaded.generated_names)
     cleanup.share_equal(draft, analysis.loaded.copies)
-    result = _assemble(draft)
-    _check(source, result, draft)
+    result = fold(_assemble(draft), bodies)
+    _check(analysis.loaded.model, result, draft)
     return result
 
 
@@ -150,7 +153,7 @@ def _assemble(draft: Draft) -> onnx.ModelProto:
 
 
 def _check(source: onnx.ModelProto, result: onnx.ModelProto, draft: Draft) -> None:
-    """Step 5."""
+    """Step 6."""
     checks.check_interface(source, result)
     checks.check_valid(source, result)
     inputs = {value.name: draft.shapes[value.name] for value in result.graph.input

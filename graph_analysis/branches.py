@@ -170,7 +170,8 @@ def gated_edges(graph: TraceGraph, pieces: Sequence[Piece]) -> frozenset[Edge]:
     found: set[Edge] = set()
     for piece in pieces:
         vertex = piece.members[0]
-        if vertex.op_type != "Concat" or not is_joint(piece):
+        is_in_body = vertex.name in graph.owners
+        if vertex.op_type != "Concat" or not is_joint(piece) or is_in_body:
             continue
         for tensor in dict.fromkeys(piece.inputs):
             if vertex.inputs.count(tensor) > 1 or not _is_made_elsewhere(graph, readers, tensor):

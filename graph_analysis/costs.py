@@ -5,13 +5,13 @@ initializer holds the product of its kept axes. So the cost of what remains is a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
 from graph_analysis.labels import Classes, Labelling
 from graph_analysis.multiplications import Product, product_of, vertex_macs
-from graph_analysis.trace_graph import FLOATS, STATE_SLOTS, TraceGraph
+from graph_analysis.trace_graph import FLOATS, STATE_SLOTS, TraceGraph, Vertex
 
 # of indices and lengths, which a cut writes anew or drops; and of some quantised weights
 _ADDRESSING = frozenset({onnx.TensorProto.BOOL, onnx.TensorProto.INT32, onnx.TensorProto.INT64})
@@ -46,8 +46,9 @@ class CostModel:
 def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> CostModel:
     """Costs of every vertex and initializer of a labelled graph, per sample.
 
-    What a vertex multiplies is the business of ``multiplications``. What an initial state of zeros
-    is made from is no weight.
+    What a vertex multiplies is the business of ``multiplications``. Both branches of an If
+    count, the body of a Loop or Scan as often as it is known to run, else once. What an initial
+    state of zeros is made from is no weight.
     """
     settings = {
         name
@@ -70,10 +71,21 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
     for vertex in graph.vertices:
         products = vertex_macs(graph, labelling, classes, vertex)
         if products:
-            macs[vertex.index] = products
+            macs[vertex.index] = _repeated(products, graph, vertex)
     return CostModel(
         macs=macs, elements=elements, item_bytes=sizes, parameters=frozenset(parameters)
     )
+
+
+def _repeated(
+    products: tuple[Product, ...], graph: TraceGraph, vertex: Vertex
+) -> tuple[Product, ...]:
+    times = 1
+    for owner in graph.owners.get(vertex.name, ()):
+        times *= graph.shapes.trips.get(owner, 1)
+    if times == 1:
+        return products
+    return tuple(replace(product, factor=product.factor * times) for product in products)
 
 
 def _makes_zeros_only(graph: TraceGraph, name: str) -> bool:

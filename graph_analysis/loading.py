@@ -17,8 +17,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import inliner, numpy_helper
 
+from graph_analysis.bodies import CONTROL, Bodies, flatten, graphs_of, has_bodies
 from graph_analysis.errors import ModelError
 from graph_analysis.external_data import densify, embed, external_tensors
+from graph_analysis.folding import fold
 
 _UNSHARED_OPS = frozenset(
     {
@@ -44,6 +46,9 @@ class LoadedModel:
 
     Attributes:
         model: The normalised working copy.
+        flat: The same with the bodies of If, Loop and Scan laid out (``bodies``): what is analysed
+            and cut. Without bodies it is ``model`` itself.
+        bodies: How to put them back.
         sha256: Digest of the bytes as they came in, those of other files after those of the model.
         generated_names: Node names that the file did not have.
         copies: Un-shared initializer -> the one of the file that it is a copy of.
@@ -53,6 +58,8 @@ class LoadedModel:
     sha256: str
     generated_names: frozenset[str]
     copies: Mapping[str, str] = field(default_factory=dict)
+    flat: onnx.ModelProto
+    bodies: Bodies = field(default_factory=Bodies)
 
     @property
     def opset(self) -> int:
@@ -79,10 +86,21 @@ def load_model(source: Path | bytes) -> LoadedModel:
     if model.functions:
         model = inliner.inline_local_functions(model, convert_version=True)
     generated = _name_nodes(model.graph)
-    _resolve_constants(model.graph)
-    copies = _unshare(model.graph)
+    flat, bodies = flatten(model) if has_bodies(model.graph) else (model, Bodies())
+    homes = {n.output[0]: bodies.scope_of.get(n.name, 0) for n in flat.graph.node if n.output}
+    _resolve_constants(flat.graph)
+    copies = _unshare(flat.graph)
+    for tensor in flat.graph.initializer:  # constants of a body, and copies, stay in that body
+        home = homes.get(tensor.name) or bodies.home.get(copies.get(tensor.name, ""), 0)
+        if home:
+            bodies.home[tensor.name] = home
     return LoadedModel(
-        model=model, sha256=digest.hexdigest(), generated_names=generated, copies=copies
+        model=fold(flat, bodies),
+        flat=flat,
+        bodies=bodies,
+        sha256=digest.hexdigest(),
+        generated_names=generated,
+        copies=copies,
     )
 
 
@@ -149,9 +167,7 @@ def _name_nodes(graph: onnx.GraphProto) -> frozenset[str]:
 
 
 def _resolve_constants(graph: onnx.GraphProto) -> None:
-    if _has_bodies(graph):  # a body may capture what would be renamed: leave such graphs alone
-        return
-    outputs = {value.name for value in graph.output}
+    outputs = {value.name for value in graph.output} | _must_be_made(graph)
     known = {tensor.name for tensor in graph.initializer}
     renamed: dict[str, str] = {}
     kept = []
@@ -173,12 +189,15 @@ def _resolve_constants(graph: onnx.GraphProto) -> None:
     graph.node.extend(kept)
 
 
-def _has_bodies(graph: onnx.GraphProto) -> bool:
-    return any(
-        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-        for node in graph.node
-        for attribute in node.attribute
-    )
+def _must_be_made(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that a node must make: outputs of bodies, and what a body that stays one captures."""
+    names: set[str] = set()
+    for node in graph.node:
+        if node.domain == CONTROL and not node.op_type.endswith("Body"):
+            names.update(node.input)
+        for _, body in graphs_of(node):
+            names |= _tensor_names(body)
+    return names
 
 
 def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:

@@ -14,6 +14,7 @@ from graph_analysis.activations import ActivationBytes, activation_bytes
 from graph_analysis.branches import gated_edges
 from graph_analysis.costs import CostModel, cost_model
 from graph_analysis.effects import Effects, Survivors, footprint, is_connected, is_dead, survivors
+from graph_analysis.folding import fold
 from graph_analysis.labels import Classes, Labelling
 from graph_analysis.layers import parents
 from graph_analysis.loading import LoadedModel
@@ -99,12 +100,16 @@ class Analysis:
 
     def maskable(self, solution: Solution | None = None) -> onnx.ModelProto:
         """The working copy in its masked form: with all masks, or those that a solution needs."""
+        return fold(self.maskable_flat(solution), self.loaded.bodies)
+
+    def maskable_flat(self, solution: Solution | None = None) -> onnx.ModelProto:
+        """The same as a flat view (``bodies``), if the model has bodies."""
         masks = self.masks
         if solution is not None:
             groups = [self.space.group_by_id[key] for key in solution.removed]
             used = {slices.initializer for group in groups for slices in group.masks}
             masks = tuple(mask for mask in masks if mask.name in used)
-        return maskable(self.loaded.model, masks)
+        return maskable(self.loaded.flat, masks)
 
     def gone(self, solution: Solution) -> npt.NDArray[np.bool_]:
         """Which classes (by label) a solution removes; the last entry, index -1, is never set."""
@@ -247,9 +252,9 @@ def analyze(loaded: LoadedModel, *, options: AnalysisOptions | None = None) -> A
         InputError: Nothing is called what an option protects.
     """
     options = options or AnalysisOptions()
-    first = infer_shapes(loaded.model, scale=1, given=options.input_shapes)
-    second = infer_shapes(loaded.model, scale=2, given=options.input_shapes)
-    graph = trace(loaded.model, first, second)
+    first = infer_shapes(loaded.flat, scale=1, given=options.input_shapes)
+    second = infer_shapes(loaded.flat, scale=2, given=options.input_shapes)
+    graph = trace(loaded.flat, first, second, loaded.bodies)
     segments = segment_graph(graph)
     gated = gated_edges(graph, segments.pieces)
     labelling, classes, protected = _labelled(graph, gated, options.protect)

@@ -14,6 +14,7 @@ from itertools import chain, count
 
 import numpy as np
 
+from graph_analysis.bodies import CONTROL
 from graph_analysis.branches import Branch, branches
 from graph_analysis.costs import CostModel
 from graph_analysis.labels import Classes, Labelling
@@ -140,13 +141,21 @@ class _Finder:
         gone: list[int] = []
         if not self.graph.is_float(branch.tensor) or not self.graph.shape(branch.tensor):
             return "is no tensor of floats", gone
-        reason = self._protected(branch)
+        reason = self._in_body(branch) or self._protected(branch)
         for joint, tensor in branch.edges:
             reason = reason or self._joint(branch, self.graph.vertices[joint], tensor, gone)
         if not reason and not gone and not self._is_worth_it(branch):
             reason = self._ends_at_output(branch.tensor)
             return reason or "nothing would be saved without this skip connection", gone
         return reason, gone
+
+    def _in_body(self, branch: Branch) -> str | None:
+        for index in (*branch.vertices, *(joint for joint, _ in branch.edges)):
+            vertex = self.graph.vertices[index]
+            if vertex.domain == CONTROL or vertex.name in self.graph.owners:
+                owner = next(iter(self.graph.owners.get(vertex.name, (vertex.name,))))
+                return f"lies in a body of {owner!r}"
+        return None
 
     def _is_worth_it(self, branch: Branch) -> bool:
         """Whether anything dies that computes more than a copy, or element by element."""

@@ -6,19 +6,18 @@ reference evaluator for shape arithmetic. Two bindings tell which axes are free.
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from graph_analysis.bodies import CONTROL
+from graph_analysis.control_shapes import infer_control
 from graph_analysis.errors import ModelError
 from graph_analysis.fused_shapes import STANDARD, fused_shapes
+from graph_analysis.known_shapes import Array, Shapes
 
-Array = npt.NDArray[Any]
 _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
 # operators that onnx defines by a function body, which its per-node inference does not enter
 _SAME_SHAPE = frozenset(
@@ -27,21 +26,6 @@ _SAME_SHAPE = frozenset(
 # what ONNX Runtime's optimisers write into the standard domain, whatever the opset
 _ALSO_FUSED = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
 _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
-
-
-@dataclass(kw_only=True)
-class Shapes:
-    """What is known of every tensor under one binding.
-
-    Attributes:
-        shape: Name -> shape; absent if unknown.
-        dtype: Name -> ONNX element type.
-        constant: Name -> value, for small integer and boolean tensors that are fixed.
-    """
-
-    shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    dtype: dict[str, int] = field(default_factory=dict)
-    constant: dict[str, Array] = field(default_factory=dict)
 
 
 def infer_shapes(
@@ -72,7 +56,10 @@ def infer_shapes(
             shapes.dtype[value.name] = value.type.tensor_type.elem_type
     versions = {o.domain: o.version for o in model.opset_import}
     for node in model.graph.node:
-        _infer_node(node, shapes, versions, model)
+        if node.domain == CONTROL:
+            infer_control(node, shapes, scale)
+        else:
+            _infer_node(node, shapes, versions, model)
     return shapes
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from graph_analysis.shapes import Array, Shapes
+from graph_analysis.bodies import CONTROL, Bodies
+from graph_analysis.known_shapes import Array, Shapes
 
 FLOATS = frozenset(
     {
@@ -22,6 +23,7 @@ FLOATS = frozenset(
 )
 Edge = tuple[int, str]  # a vertex, and a tensor that it reads
 STATE_SLOTS = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # initial states of recurrent operators
+_LOOPS = ("Loop", "Scan")
 _MOVES_ONLY = frozenset(
     {
         "Cast",
@@ -71,6 +73,9 @@ class TraceGraph:
     free: Mapping[str, frozenset[int]]  # tensor -> axes whose length depends on a free axis
     opset: int
     varying: frozenset[str] = frozenset()  # constants under the binding that a free axis changes
+    owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # vertex in a body -> nodes
+    unstable: Mapping[str, str] = field(default_factory=dict)  # Loop or Scan -> state (``Shapes``)
+    left_whole: Mapping[str, str] = field(default_factory=dict)  # node with bodies -> why
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[tuple[int, int], ...]]:
@@ -92,7 +97,8 @@ class TraceGraph:
         """Initializers, and tensors computed from nothing else."""
         found = set(self.initializers)
         for vertex in self.vertices:
-            if vertex.inputs and all(not name or name in found for name in vertex.inputs):
+            is_fixed = vertex.inputs and vertex.domain != CONTROL  # a state changes, a branch too
+            if is_fixed and all(not name or name in found for name in vertex.inputs):
                 found.update(vertex.outputs)
         return frozenset(found)
 
@@ -165,8 +171,14 @@ class TraceGraph:
         return self.shapes.dtype.get(name, onnx.TensorProto.FLOAT) in FLOATS
 
 
-def trace(model: onnx.ModelProto, first: Shapes, second: Shapes) -> TraceGraph:
-    """Build the graph of a working copy from its shapes under two bindings."""
+def trace(
+    model: onnx.ModelProto, first: Shapes, second: Shapes, bodies: Bodies | None = None
+) -> TraceGraph:
+    """Build the graph of a working copy from its shapes under two bindings.
+
+    Where it is the flat view of a model, ``bodies`` says which vertex lies in which body.
+    """
+    bodies = bodies or Bodies()
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     vertices = tuple(
         Vertex(
@@ -204,8 +216,22 @@ def trace(model: onnx.ModelProto, first: Shapes, second: Shapes) -> TraceGraph:
             for name, value in first.constant.items()
             if name not in initializers and not _is_same(value, second.constant.get(name))
         ),
+        owners=_owners(vertices, bodies),
+        unstable={**second.unstable, **first.unstable},
+        left_whole=bodies.left_whole,
     )
 
 
 def _is_same(value: Array, other: Array | None) -> bool:
     return other is not None and np.array_equal(value, other)
+
+
+def _owners(vertices: tuple[Vertex, ...], bodies: Bodies) -> dict[str, tuple[str, ...]]:
+    """Vertex -> the nodes whose bodies are around it, innermost first; a Loop is in its own."""
+    found = {}
+    for vertex in vertices:
+        own = (vertex.name,) if vertex.domain == CONTROL and vertex.op_type in _LOOPS else ()
+        around = own + bodies.owners(vertex.name)
+        if around:
+            found[vertex.name] = around
+    return found

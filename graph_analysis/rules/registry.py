@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 
 import onnx
 
+from graph_analysis.bodies import CONTROL
 from graph_analysis.labels import Axes, Labelling
 from graph_analysis.rules import (
     attention,
     contraction,
+    control,
     einsum,
     elementwise,
     fused,
@@ -42,7 +44,8 @@ def apply_rules(graph: TraceGraph, *, gated: frozenset[Edge] = frozenset()) -> L
 
     1. A vertex that sees no activation and no weight with labels (shape arithmetic) has no labels.
     2. Outputs of unknown shape, and every input of an operator without a rule, are fixed.
-    3. Tensors that a body (If, Loop, Scan) captures are fixed, and so are graph outputs.
+    3. Tensors that a body captures which is not laid out are fixed, and so are graph outputs.
+    4. Around a Loop or Scan with a state that changes its shape everything is fixed.
     """
     labelling = Labelling(graph=graph, gated=gated)
     for vertex in graph.vertices:
@@ -56,8 +59,9 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
     graph = labelling.graph
     rule = rule_of(vertex)
     known = all(graph.shape(name) is not None for name in (*vertex.inputs, *vertex.outputs) if name)
-    if rule is None or not known:
-        why = f"no rule for operator {vertex.op_type!r}" if rule is None else "shapes are unknown"
+    unstable = control.why_not(graph, vertex)
+    if rule is None or not known or unstable:
+        why = unstable or _why(graph, vertex, rule)
         _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
         return
     for name, axes in zip(vertex.outputs, rule(labelling, vertex), strict=False):
@@ -87,7 +91,17 @@ def rule_of(vertex: Vertex) -> Rule | None:
     """The rule of an operator, if there is one for its domain."""
     if vertex.is_standard:
         return _RULES.get(vertex.op_type)
+    if vertex.domain == CONTROL:
+        return control.RULES.get(vertex.op_type)
     return _FUSED.get(vertex.op_type) if vertex.domain == "com.microsoft" else None
+
+
+def _why(graph: TraceGraph, vertex: Vertex, rule: Rule | None) -> str:
+    if vertex.name in graph.left_whole:
+        return graph.left_whole[vertex.name]
+    if rule is None:
+        return f"no rule for operator {vertex.op_type!r}"
+    return control.why_unknown(graph, vertex)
 
 
 def _boundary(labelling: Labelling, vertex: Vertex, reason: str) -> None:
@@ -97,7 +111,9 @@ def _boundary(labelling: Labelling, vertex: Vertex, reason: str) -> None:
     for value in vertex.attributes.values():
         if isinstance(value, onnx.GraphProto):
             for name in captured(value):
-                labelling.freeze_all(name, f"captured by the body of {vertex.name!r}")
+                why = labelling.graph.left_whole.get(vertex.name)
+                what = f"captured by the body of {vertex.name!r}"
+                labelling.freeze_all(name, f"{what}: {why}" if why else what)
 
 
 def captured(body: onnx.GraphProto) -> set[str]:

@@ -10,6 +10,7 @@ import onnx
 from graph_analysis.testing import (
     attention,
     branches,
+    control_flow,
     convolutions,
     data_movement,
     einsum,
@@ -38,6 +39,7 @@ HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
         fused,
         quantised,
         recurrent,
+        control_flow,
     )
     for case in module.CASES
 }

@@ -46,15 +46,17 @@ class GraphBuilder:
         """Declare ``tensor`` a float32 graph output."""
         self._outputs.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, shape))
 
-    def build(self) -> onnx.ModelProto:
-        """The model, checked."""
+    def build(self, functions: Sequence[onnx.FunctionProto] = ()) -> onnx.ModelProto:
+        """The model, checked; ``functions`` are local to it."""
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, self._initializers
         )
         domains = sorted({node.domain for node in self._nodes if node.domain})
         opsets = [helper.make_opsetid("", self._opset)]
         opsets += [helper.make_opsetid(domain, 1) for domain in domains]
-        model = helper.make_model(graph, opset_imports=opsets, producer_name="secateur-testing")
+        model = helper.make_model(
+            graph, opset_imports=opsets, producer_name="secateur-testing", functions=functions
+        )
         model.ir_version = 8 if self._opset < 19 else 10
         onnx.checker.check_model(model, full_check=True)
         return model

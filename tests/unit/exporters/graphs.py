@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporters.samples import bound_shapes, input_specs, random_feeds
 from exporters.sessions import OFF, open_session, run
+from graph_analysis.bodies import Bodies
 from graph_analysis.search_space import (
     Group,
     GroupKind,
@@ -38,6 +39,11 @@ class FakeLoaded:
     generated_names: frozenset[str] = frozenset()
     sha256: str = "0" * 64
     copies: Mapping[str, str] = field(default_factory=dict)
+    bodies: Bodies = field(default_factory=Bodies)
+
+    @property
+    def flat(self) -> onnx.ModelProto:
+        return self.model
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class FakeAnalysis:
     def nothing(self) -> Solution:
         return Solution.of(self.space, {})
 
-    def maskable(self, solution: Solution) -> onnx.ModelProto:
+    def maskable_flat(self, solution: Solution) -> onnx.ModelProto:
         return self.loaded.model
 
     def violations(self, solution: Solution) -> tuple[str, ...]:

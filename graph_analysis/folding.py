@@ -1,0 +1,155 @@
+"""The flat view of If, Loop and Scan put back into bodies (see ``bodies`` for how it is laid out).
+
+Works on an edited view as well. A node that the file did not have goes to the innermost body that
+one of its inputs is made in; an initializer that the file did not have goes to the main graph,
+where every body can capture it. What lived in a body, weights and constants, lives there again.
+"""
+
+from collections.abc import Iterable
+
+import onnx
+
+from graph_analysis.bodies import CONTROL, Bodies, control_attributes
+
+
+def fold(flat: onnx.ModelProto, bodies: Bodies) -> onnx.ModelProto:
+    """The runnable model of a flat view; the arguments are not changed."""
+    if not bodies.scopes:
+        return flat
+    model = onnx.ModelProto()
+    model.CopyFrom(flat)
+    graph = model.graph
+    for part in (graph.node, graph.initializer, graph.value_info):
+        del part[:]
+    _Folding(flat.graph, bodies).write(graph)
+    return model
+
+
+class _Folding:
+    """Sorts the nodes and tensors of a flat graph into their bodies."""
+
+    def __init__(self, flat: onnx.GraphProto, bodies: Bodies) -> None:
+        self.bodies = bodies
+        self.flat = flat
+        self.nodes: dict[int, list[onnx.NodeProto]] = {0: []}
+        self.made: dict[str, int] = {}  # tensor -> body
+        self.graphs: dict[int, onnx.GraphProto] = {}
+        self.enters: dict[str, onnx.NodeProto] = {}
+        self.tensors: dict[int, list[onnx.TensorProto]] = {}
+        self.infos = {value.name: value for value in flat.value_info}
+
+    def write(self, main: onnx.GraphProto) -> None:
+        """Fill the main graph of the model."""
+        for tensor in self.flat.initializer:
+            number = self.bodies.home.get(tensor.name, 0)
+            self.made[tensor.name] = number
+            self.tensors.setdefault(number, []).append(tensor)
+        for node in self.flat.node:
+            self._sort(node)
+        main.node.extend(self.nodes[0])
+        main.initializer.extend(self.tensors.get(0, []))
+        main.value_info.extend(v for v in self.flat.value_info if not self.made.get(v.name, 0))
+
+    def _sort(self, node: onnx.NodeProto) -> None:
+        control = _control_of(node)
+        if control and node.op_type.endswith("Body"):
+            self.enters[control] = node
+            number = self.bodies.scope_of[node.name]
+            self.made.update(dict.fromkeys(node.output, number))
+            return
+        number = self._number(node)
+        self.made.update({name: number for name in node.output if name})
+        if control:
+            node = self._owner(node, control)
+        self.nodes.setdefault(number, []).append(self._restored(node) if number else node)
+
+    def _number(self, node: onnx.NodeProto) -> int:
+        control = _control_of(node)
+        if control:
+            return next(s.parent for s in self.bodies.scopes.values() if s.control == control)
+        known = self.bodies.scope_of.get(node.name)
+        if known is not None:
+            return known
+        found = {self.made.get(name, 0) for name in node.input}
+        return max(found, key=self.bodies.depth, default=0)
+
+    def _owner(self, node: onnx.NodeProto, control: str) -> onnx.NodeProto:
+        """The control node with its bodies."""
+        numbers = [n for n, scope in self.bodies.scopes.items() if scope.control == control]
+        if node.op_type == "If":
+            given, made = list(node.input[:1]), list(node.input[1:])
+            inputs: list[str] = []
+        else:
+            enter = self.enters[control]
+            given, inputs = list(enter.input), list(enter.output)
+            made = list(node.input[len(inputs) :])
+        owner = onnx.helper.make_node(node.op_type, given, list(node.output), name=node.name)
+        if node.doc_string:
+            owner.doc_string = node.doc_string
+        owner.attribute.extend(control_attributes(node))
+        each = len(made) // len(numbers)
+        for place, number in enumerate(numbers):
+            body = self._body(number, inputs, made[place * each : (place + 1) * each])
+            owner.attribute.append(
+                onnx.helper.make_attribute(self.bodies.scopes[number].attribute, body)
+            )
+        return owner
+
+    def _body(self, number: int, inputs: Iterable[str], outputs: Iterable[str]) -> onnx.GraphProto:
+        template = self.bodies.scopes[number].template
+        body = onnx.GraphProto()
+        body.CopyFrom(template)
+        del body.input[:], body.output[:]
+        nodes = self.nodes.pop(number, [])
+        for name in inputs:
+            self._add_info(body.input.add(), name)
+        interface = set(inputs)
+        for place, tensor in enumerate(outputs):
+            # a runtime does not take a tensor of an outer graph for the output of a body
+            name = tensor
+            if self.made.get(tensor, 0) != number:
+                name = f"{template.output[place].name}__from_outside{number}_{place}"
+                source = self.bodies.tensor_names.get(tensor, tensor)
+                nodes.append(onnx.helper.make_node("Identity", [source], [name], name=name))
+            interface.add(name)
+            self._add_info(body.output.add(), name)
+            if not body.output[place].HasField("type") and template.output[place].HasField("type"):
+                body.output[place].type.CopyFrom(template.output[place].type)
+                body.output[place].type.tensor_type.ClearField("shape")
+        for tensor in self.tensors.get(number, []):
+            copy = body.initializer.add()
+            copy.CopyFrom(tensor)
+            copy.name = self._tensor(tensor.name)
+        body.node.extend(nodes)
+        for name, value in self.infos.items():
+            if self.made.get(name) == number and name not in interface:
+                self._add_info(body.value_info.add(), name, value)
+        return body
+
+    def _add_info(
+        self, entry: onnx.ValueInfoProto, name: str, value: onnx.ValueInfoProto | None = None
+    ) -> None:
+        value = value or self.infos.get(name)
+        if value is not None:
+            entry.CopyFrom(value)
+        entry.name = self._tensor(name)
+
+    def _restored(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [self._tensor(name) for name in node.input]
+        copy.output[:] = [self._tensor(name) for name in node.output]
+        name = self.bodies.node_names.get(node.name, node.name)
+        copy.name = name
+        if not name:
+            copy.ClearField("name")
+        return copy
+
+    def _tensor(self, name: str) -> str:
+        return self.bodies.tensor_names.get(name, name)
+
+
+def _control_of(node: onnx.NodeProto) -> str:
+    if node.domain != CONTROL:
+        return ""
+    return str(next(a.s.decode() for a in node.attribute if a.name == "control"))
