@@ -11,9 +11,11 @@ from graph_analysis.trace_graph import TraceGraph, Vertex
 def protect(labelling: Labelling, patterns: Collection[str]) -> frozenset[int]:
     """Freeze what matches a pattern (``*``, ``?``).
 
-    1. A tensor that matches keeps its shape, and so do the outputs of a node that matches.
+    1. A tensor or weight that matches keeps its shape; so do the outputs and weights of a node
+       that does.
     2. Vertices that match, read a weight that does or write a tensor that does stay in the graph.
-       Which groups of channels hold a weight that matches, ``node_groups`` sees for itself.
+
+    An initial state of zeros is the same as none and may be left out all the same.
 
     Returns:
         Indices of the vertices that stay.
@@ -24,30 +26,31 @@ def protect(labelling: Labelling, patterns: Collection[str]) -> frozenset[int]:
     graph = labelling.graph
     staying: set[int] = set()
     for pattern in patterns:
-        found = False
-        for name in _tensors(graph):
-            if fnmatchcase(name, pattern):
-                found = True
-                labelling.freeze_all(name, f"protected by {pattern!r}")
-        for vertex in graph.vertices:
-            if fnmatchcase(vertex.name, pattern):
-                found = True
-                for name in filter(None, vertex.outputs):
-                    labelling.freeze_all(name, f"protected by {pattern!r}")
-            elif not _touches(graph, vertex, pattern):
-                continue
-            staying.add(vertex.index)
-        if not found and not any(fnmatchcase(name, pattern) for name in graph.initializers):
-            message = f"no node, tensor or weight is called {pattern!r}; check --protect"
+        names = {name for name in _names(graph) if fnmatchcase(name, pattern)}
+        nodes = [vertex for vertex in graph.vertices if fnmatchcase(vertex.name, pattern)]
+        if not names and not nodes:
+            message = (
+                f"protect pattern {pattern!r} matches no node, tensor or weight of the model; "
+                "secateur analyze --json lists all nodes"
+            )
             raise InputError(message, param="protect")
+        staying.update(vertex.index for vertex in nodes)
+        staying.update(v.index for v in graph.vertices if names & {*_weights(graph, v), *v.outputs})
+        for vertex in nodes:
+            names.update(_weights(graph, vertex))
+            names.update(name for name in vertex.outputs if name)
+        for name in sorted(names):
+            if name in labelling.axes or name not in graph.initializers:
+                labelling.freeze_all(name, f"protected by {pattern!r}")
     return frozenset(staying)
 
 
-def _tensors(graph: TraceGraph) -> Iterator[str]:
+def _names(graph: TraceGraph) -> Iterator[str]:
+    """Tensors and weights."""
     yield from graph.inputs
     yield from graph.producer
+    yield from graph.initializers
 
 
-def _touches(graph: TraceGraph, vertex: Vertex, pattern: str) -> bool:
-    weights = (name for name in vertex.inputs if name in graph.initializers)
-    return any(fnmatchcase(name, pattern) for name in (*weights, *vertex.outputs) if name)
+def _weights(graph: TraceGraph, vertex: Vertex) -> list[str]:
+    return [name for name in vertex.inputs if name in graph.initializers]

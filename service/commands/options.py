@@ -31,7 +31,7 @@ Protect = Annotated[
     typer.Option(
         "--protect",
         metavar="PATTERN",
-        help="Nodes, tensors and weights that stay, by name; * and ?. May be given several times.",
+        help="Nodes, tensors and weights that stay, by name; * and ?. A list, or several times.",
     ),
 ]
 Kinds = Annotated[
@@ -72,7 +72,7 @@ def analysis_options(
         input_shapes=dict(_shape(text) for text in input_shapes),
         multiple=multiple,
         min_units=min_units,
-        protect=tuple(protect),
+        protect=tuple(part.strip() for text in protect for part in text.split(",") if part.strip()),
         kinds=chosen,
     )
 

@@ -1,7 +1,6 @@
 """Stage ``prepare``: everything that can be refused is refused here, before anything is trained."""
 
 import json
-from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -48,7 +47,6 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     classes = _check_data(subject, report)
     _check_samples(subject)
     phases.begin("search space")
-    _check_protect(subject)
     _check_anything_can_go(subject)
     imported = import_model(subject.analysis.maskable())
     binding = bind(subject.analysis, imported)
@@ -156,16 +154,6 @@ def _check_samples(subject: Subject) -> None:
                 )
         if name != "train":
             _run_original(subject, subject.samples(split, SAMPLES), f"x_{name}")
-
-
-def _check_protect(subject: Subject) -> None:
-    """A pattern that matches nothing protects nothing, which nobody wants."""
-    graph = subject.model.graph
-    names = {node.name for node in graph.node} | {tensor.name for tensor in graph.initializer}
-    for pattern in subject.recipe.protect:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            message = f"protect pattern {pattern!r} matches no node and no weight of the model"
-            raise InputError(message, param="protect")
 
 
 def check_plan(subject: Subject, imported: ImportedModule) -> None:

@@ -12,6 +12,7 @@ from graph_analysis.loading import load_model
 from graph_analysis.pipeline import Analysis, analyze
 from graph_analysis.solution import Solution
 from graph_analysis.testing import HARD_CASES
+from graph_analysis.testing.random_networks import random_network
 from graph_analysis.vertex_costs import vertex_costs
 from tests.integration.golden import analysis_of, nothing_removed, random_solution
 
@@ -48,6 +49,12 @@ def assert_predicted(analysis: Analysis, solution: Solution) -> None:
 def test_predicted_is_what_the_cut_file_counts(name: str, seed: int) -> None:
     analysis = analysis_of(HARD_CASES[name]())
     assert_predicted(analysis, random_solution(analysis, seed))
+
+
+@pytest.mark.parametrize("network", range(8))
+def test_predicted_is_what_the_cut_random_network_counts(network: int) -> None:
+    analysis = analysis_of(random_network(network, blocks=6))
+    assert_predicted(analysis, random_solution(analysis, network))
 
 
 @pytest.mark.parametrize("name", ["residual_add", "concat", "lstm_residual"])

@@ -9,6 +9,7 @@ from graph_analysis import Analysis, AnalysisOptions, Solution, analyze, load_mo
 from graph_analysis.errors import InputError
 from graph_analysis.reach import exhausted
 from graph_analysis.testing import HARD_CASES
+from graph_analysis.testing.random_networks import random_network
 
 
 def two_branches() -> onnx.ModelProto:
@@ -78,5 +79,19 @@ def test_a_protected_tensor_keeps_its_channels() -> None:
 
 
 def test_a_pattern_that_nothing_matches_is_refused() -> None:
-    with pytest.raises(InputError, match=r"no node, tensor or weight is called 'stam'"):
+    with pytest.raises(InputError, match=r"'stam' matches no node, tensor or weight"):
         analysis_of(two_branches(), "stem", "stam")
+
+
+@pytest.mark.parametrize("seed", [2, 5, 8])
+def test_a_protected_weight_loses_nothing_whatever_else_goes(seed: int) -> None:
+    model = random_network(seed, blocks=5)
+    free = analysis_of(model)
+    cut = set(free.effects(all_gone(free)).keep).intersection(free.costs.parameters)
+    assert len(cut) > 5
+    for name in sorted(cut):
+        held = analysis_of(model, name)
+        effects = held.effects(all_gone(held))
+        assert name not in effects.keep
+        users = {held.graph.vertices[index].name for index, _ in held.graph.consumers[name]}
+        assert not users & effects.removed_nodes

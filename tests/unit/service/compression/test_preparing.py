@@ -78,6 +78,13 @@ def test_a_protect_pattern_must_match(tmp_path: Path) -> None:
     assert caught.value.param == "protect"
 
 
+def test_the_least_units_to_keep_are_kept(tmp_path: Path) -> None:
+    run = digits_run(tmp_path / "run")
+    with pytest.raises(SecateurError, match="at least 1 remains") as caught:
+        only("prepare", run, recipe(min_units=4096, kinds="channel"))
+    assert caught.value.code == "target-unreachable"
+
+
 def test_too_few_steps_are_refused_before_training(tmp_path: Path) -> None:
     run = digits_run(tmp_path / "run")
     with pytest.raises(SecateurError, match="too few to remove anything"):
