@@ -63,7 +63,8 @@ def _head(analysis: Analysis, found: Findings) -> Iterator[str]:
         f"at most {_binary(memory.peak)} of them alive at once"
     )
     if memory.unknown:
-        yield f"  without {len(memory.unknown)} tensors whose shape is not known"
+        words = _counted(len(memory.unknown), "tensors", "tensor")
+        yield f"  without {words} whose shape is not known"
     yield from _bindings(analysis)
     kinds = count_by(space.groups, lambda _: 1)
     units = count_by(space.groups, lambda group: group.units)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
 from graph_analysis import Analysis, AnalysisOptions, Solution, analyze, load_model, solve
 from graph_analysis.errors import TargetUnreachableError
@@ -80,6 +81,42 @@ def test_long_tables_and_names_are_shortened_and_say_so() -> None:
     assert max(map(len, short.splitlines())) < 250 < max(map(len, long.splitlines()))
     assert "..." in short
     assert "..." not in long
+
+
+def test_what_is_left_out_of_a_list_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graph_analysis.explain._ROWS", 1)
+    analysis = analysis_of("separate_qkv_heads")
+    text = explain(analysis)
+    groups = len(analysis.space.groups)
+    assert f"... and {groups - 1} groups with smaller shares; --all shows the whole table" in text
+    assert f"... and {len(analysis.refused) - 1} more; --all shows them" in text
+    reasons = len(findings_of(analysis).stays)
+    assert f"... and {reasons - 1} more reasons; --all shows them" in text
+    assert "..." not in explain(analysis, everything=True)
+
+
+@pytest.mark.parametrize(("length", "words"), [(8, "bytes"), (2048, "MiB"), (65536, "GiB")])
+def test_sizes_have_units_that_fit(length: int, words: str) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    value = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", "n", "m"]) for n in "xy"}
+    graph = helper.make_graph(nodes, "g", [value["x"]], [value["y"]])
+    opsets = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    options = AnalysisOptions(input_shapes={"x": (1, length, 4096 if length > 8 else 1)})
+    text = explain(analyze(load_model(model.SerializeToString()), options=options))
+    assert f" {words} written per sample" in text
+    assert "no groups" in text
+
+
+def test_tensors_of_unknown_size_are_counted() -> None:
+    nodes = [helper.make_node("NonZero", ["x"], ["y"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.INT64, [2, "n"])
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    opsets = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    text = explain(analyze(load_model(model.SerializeToString())))
+    assert "without 1 tensor whose shape is not known" in text
 
 
 def test_nothing_to_remove_is_said() -> None:

@@ -111,6 +111,20 @@ def test_repeated_blocks_are_one_block() -> None:
     assert sum(box.macs for box in whole.boxes) == sum(box.macs for box in drawn.boxes)
 
 
+def test_branches_side_by_side_are_no_repetition() -> None:
+    count = 25
+    nodes = [helper.make_node("MatMul", ["x", f"w{n}"], [f"a{n}"]) for n in range(count)]
+    nodes.append(helper.make_node("Concat", [f"a{n}" for n in range(count)], ["y"], axis=1))
+    weights = [numpy_helper.from_array(np.ones((8, 8), np.float32), f"w{n}") for n in range(count)]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8 * count])
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    opsets = [helper.make_opsetid("", 18)]
+    drawn = outline(analysis_of(helper.make_model(graph, opset_imports=opsets, ir_version=9)))
+    assert drawn.repeats == ()
+    assert len(drawn.boxes) == count + 3
+
+
 def test_a_network_of_five_hundred_operators_fits_a_page() -> None:
     analysis = analysis_of(residual_network(125))
     assert len(analysis.graph.vertices) > 500
