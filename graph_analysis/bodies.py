@@ -18,6 +18,7 @@ in several bodies gets a number. Putting everything back is the business of ``fo
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 
 CONTROL = "secateur.control"
@@ -118,6 +119,8 @@ def _obstacle(node: onnx.NodeProto, opset: int) -> str:
         owner, depth = stack.pop()
         if owner.op_type not in _KINDS or owner.domain not in ("", "ai.onnx"):
             return f"the body of a {owner.op_type!r} is not looked into"
+        if not _fits(owner):
+            return "its body does not fit its inputs and outputs"
         if owner.op_type == "Scan" and opset < 9:
             return "the batched Scan of opset 8 is not looked into"
         if depth > MAX_DEPTH:
@@ -130,6 +133,24 @@ def _obstacle(node: onnx.NodeProto, opset: int) -> str:
         if count > MAX_NODES:
             return f"bodies hold more than {MAX_NODES} nodes"
     return ""
+
+
+def _fits(node: onnx.NodeProto) -> bool:
+    """Whether a node and its bodies have the numbers of inputs and outputs that ONNX asks for."""
+    found = [body for _, body in graphs_of(node)]
+    made = {len(body.output) for body in found}
+    if node.op_type == "If":
+        each = len(found) == 2 and len(made) == 1 and len(node.input) == 1
+        return each and min(made) >= max(len(node.output), 1) and not any(b.input for b in found)
+    extra = 1 if node.op_type == "Loop" else 0  # the condition
+    if len(found) != 1 or len(node.input) < 1 + extra:
+        return False
+    given, carried = len(found[0].input), _carried(node)
+    return (
+        given == len(node.input)
+        and carried >= 0
+        and min(made) >= max(len(node.output), carried) + extra
+    )
 
 
 class _Layout:
@@ -175,6 +196,9 @@ class _Layout:
         )
         out.input.extend([*(inputs if node.op_type == "If" else given), *made])
         out.output.extend(names.get(each, each) for each in node.output)
+        last = next(reversed(list(graphs_of(node))))[1]
+        missing = len(last.output) - int(node.op_type == "Loop") - len(node.output)
+        out.output.extend([""] * missing)  # outputs at the end may be left out
         out.attribute.extend(plain)
         out.attribute.append(onnx.helper.make_attribute("control", name))
         if node.op_type != "If":
@@ -233,7 +257,7 @@ class _Layout:
         known = {value.name for value in self.flat.value_info}
         for value in (*body.input, *body.output, *body.value_info):
             name = names.get(value.name, value.name)
-            if name in known or not value.HasField("type"):
+            if name in known or value.name not in names or not value.HasField("type"):
                 continue
             known.add(name)
             entry = self.flat.value_info.add()
@@ -261,15 +285,21 @@ def _carried(node: onnx.NodeProto) -> int:
     """How many tensors go from one iteration to the next."""
     if node.op_type == "Loop":
         return max(len(node.input) - 2, 0)
-    scanned = next(a.i for a in node.attribute if a.name == "num_scan_inputs")
+    scanned = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), 0)
     return len(node.input) - int(scanned)
 
 
 def _keeps_condition(body: onnx.GraphProto) -> bool:
-    """Whether a Loop's condition after an iteration is the one before it."""
+    """Whether a Loop's condition after an iteration is the one before it, or always true."""
     name, makers = body.output[0].name, {n.output[0]: n for n in body.node if n.output}
     while name in makers and makers[name].op_type == "Identity":
         name = makers[name].input[0]
+    tensors = {tensor.name: tensor for tensor in body.initializer}
+    if name in makers and makers[name].op_type == "Constant":
+        value = next((a.t for a in makers[name].attribute if a.name == "value"), None)
+        return value is not None and bool(np.all(onnx.numpy_helper.to_array(value)))
+    if name in tensors:
+        return bool(np.all(onnx.numpy_helper.to_array(tensors[name])))
     return bool(name == body.input[1].name)
 
 

@@ -34,8 +34,12 @@ class _Folding:
         self.nodes: dict[int, list[onnx.NodeProto]] = {0: []}
         self.made: dict[str, int] = {}  # tensor -> body
         self.graphs: dict[int, onnx.GraphProto] = {}
+        self.scopes_of: dict[str, list[int]] = {}  # control node -> bodies
+        for number, scope in bodies.scopes.items():
+            self.scopes_of.setdefault(scope.control, []).append(number)
         self.enters: dict[str, onnx.NodeProto] = {}
         self.tensors: dict[int, list[onnx.TensorProto]] = {}
+        self.noted: dict[int, list[str]] = {}  # body -> tensors with an annotation
         self.infos = {value.name: value for value in flat.value_info}
 
     def write(self, main: onnx.GraphProto) -> None:
@@ -55,18 +59,24 @@ class _Folding:
         if control and node.op_type.endswith("Body"):
             self.enters[control] = node
             number = self.bodies.scope_of[node.name]
-            self.made.update(dict.fromkeys(node.output, number))
+            self._note(node.output, number)
             return
         number = self._number(node)
-        self.made.update({name: number for name in node.output if name})
+        self._note(node.output, number)
         if control:
             node = self._owner(node, control)
         self.nodes.setdefault(number, []).append(self._restored(node) if number else node)
 
+    def _note(self, names: Iterable[str], number: int) -> None:
+        for name in filter(None, names):
+            self.made[name] = number
+            if name in self.infos:
+                self.noted.setdefault(number, []).append(name)
+
     def _number(self, node: onnx.NodeProto) -> int:
         control = _control_of(node)
         if control:
-            return next(s.parent for s in self.bodies.scopes.values() if s.control == control)
+            return self.bodies.scopes[self.scopes_of[control][0]].parent
         known = self.bodies.scope_of.get(node.name)
         if known is not None:
             return known
@@ -75,7 +85,7 @@ class _Folding:
 
     def _owner(self, node: onnx.NodeProto, control: str) -> onnx.NodeProto:
         """The control node with its bodies."""
-        numbers = [n for n, scope in self.bodies.scopes.items() if scope.control == control]
+        numbers = self.scopes_of[control]
         if node.op_type == "If":
             given, made = list(node.input[:1]), list(node.input[1:])
             inputs: list[str] = []
@@ -83,7 +93,10 @@ class _Folding:
             enter = self.enters[control]
             given, inputs = list(enter.input), list(enter.output)
             made = list(node.input[len(inputs) :])
-        owner = onnx.helper.make_node(node.op_type, given, list(node.output), name=node.name)
+        outputs = list(node.output)
+        while outputs and not outputs[-1]:
+            outputs.pop()
+        owner = onnx.helper.make_node(node.op_type, given, outputs, name=node.name)
         if node.doc_string:
             owner.doc_string = node.doc_string
         owner.attribute.extend(control_attributes(node))
@@ -115,21 +128,20 @@ class _Folding:
             self._add_info(body.output.add(), name)
             if not body.output[place].HasField("type") and template.output[place].HasField("type"):
                 body.output[place].type.CopyFrom(template.output[place].type)
-                body.output[place].type.tensor_type.ClearField("shape")
+                if body.output[place].type.HasField("tensor_type"):
+                    body.output[place].type.tensor_type.ClearField("shape")
         for tensor in self.tensors.get(number, []):
             copy = body.initializer.add()
             copy.CopyFrom(tensor)
             copy.name = self._tensor(tensor.name)
         body.node.extend(nodes)
-        for name, value in self.infos.items():
-            if self.made.get(name) == number and name not in interface:
-                self._add_info(body.value_info.add(), name, value)
+        for name in self.noted.get(number, []):
+            if name not in interface:
+                self._add_info(body.value_info.add(), name)
         return body
 
-    def _add_info(
-        self, entry: onnx.ValueInfoProto, name: str, value: onnx.ValueInfoProto | None = None
-    ) -> None:
-        value = value or self.infos.get(name)
+    def _add_info(self, entry: onnx.ValueInfoProto, name: str) -> None:
+        value = self.infos.get(name)
         if value is not None:
             entry.CopyFrom(value)
         entry.name = self._tensor(name)

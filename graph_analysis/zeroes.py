@@ -350,6 +350,9 @@ _RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
     "Concat": _concat,
+    "If": _concat,  # in the flat view: one of its branches
+    "Loop": _concat,
+    "Scan": _concat,
     "Conv": _with_bias,
     "ConvTranspose": _with_bias,
     "DequantizeLinear": _dequantize,

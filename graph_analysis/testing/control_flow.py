@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from graph_analysis.testing.builder import BATCH, GraphBuilder
 
 
-class _Body(GraphBuilder):
+class BodyBuilder(GraphBuilder):
     """Writes one body; ``prefix`` is put before the names of all it makes."""
 
     def __init__(self, prefix: str, *, seed: int) -> None:
@@ -52,6 +52,11 @@ def _is_positive(graph: GraphBuilder, x: str) -> str:
     return graph.node("Greater", graph.node("ReduceSum", x, keepdims=0), graph.constant(0.0))
 
 
+def _starts_positive(graph: GraphBuilder, x: str) -> str:
+    """Whether the sum over the first row of pixels is above 0."""
+    return _is_positive(graph, graph.node("Gather", x, graph.constant(0), axis=2))
+
+
 def _if(graph: GraphBuilder, condition: str, then: onnx.GraphProto, other: onnx.GraphProto) -> str:
     return graph.node("If", condition, then_branch=then, else_branch=other)
 
@@ -60,7 +65,7 @@ def _branch(
     prefix: str, x: str, widths: Sequence[int], *, seed: int, add: str = ""
 ) -> onnx.GraphProto:
     """Convolutions of given widths with ReLUs between them, and perhaps a captured tensor added."""
-    body = _Body(prefix, seed=seed)
+    body = BodyBuilder(prefix, seed=seed)
     for place, (one, other) in enumerate(pairwise(widths)):
         x = body.conv(body.relu(x) if place else x, one, other)
     body.result(body.node("Add", x, add) if add else x)
@@ -105,7 +110,7 @@ def if_shares_outer_weights() -> onnx.ModelProto:
     graph, condition, trunk = _stem("if_shares_outer_weights")
     kernel = graph.weight(16, 16, 3, 3, scale=144**-0.5)
     once = graph.relu(graph.node("Conv", trunk, kernel, kernel_shape=[3, 3], pads=[1] * 4))
-    then, other = _Body("then", seed=1), _Body("else", seed=2)
+    then, other = BodyBuilder("then", seed=1), BodyBuilder("else", seed=2)
     then.result(then.node("Conv", once, kernel, kernel_shape=[3, 3], pads=[1] * 4))
     other.result(other.node("Identity", once))
     graph.classify(_if(graph, condition, then.graph(), other.graph()), 16)
@@ -115,11 +120,11 @@ def if_shares_outer_weights() -> onnx.ModelProto:
 def if_nested() -> onnx.ModelProto:
     """An If in a branch of an If; the inner one captures a tensor of the outer branch."""
     graph, condition, trunk = _stem("if_nested")
-    then = _Body("then", seed=1)
+    then = BodyBuilder("then", seed=1)
     wide = then.relu(then.conv(trunk, 16, 24))
     inner = _if(
         then,
-        _is_positive(then, "x"),
+        _starts_positive(then, "x"),
         _branch("inner", wide, (24, 20, 12), seed=3),
         _branch("inner", wide, (24, 12), seed=4),
     )
@@ -135,7 +140,7 @@ def if_views_and_constants() -> onnx.ModelProto:
     x = graph.input((BATCH, 10, 12))
     condition = _is_positive(graph, x)
     tokens = graph.linear(x, 12, 24)
-    then, other = _Body("then", seed=1), _Body("else", seed=2)
+    then, other = BodyBuilder("then", seed=1), BodyBuilder("else", seed=2)
     shape = then.node("Constant", value_ints=[0, 10, 4, 6])
     split = then.transpose(then.node("Reshape", tokens, shape), (0, 2, 1, 3))
     joined = then.reshape(then.transpose(then.node("Relu", split), (0, 2, 1, 3)), (0, 10, 24))
@@ -162,13 +167,13 @@ def if_different_shapes() -> onnx.ModelProto:
 
 
 def _loop(
-    graph: GraphBuilder, count: str, states: Sequence[str], body: _Body, *, outputs: int
+    graph: GraphBuilder, count: str, states: Sequence[str], body: BodyBuilder, *, outputs: int
 ) -> tuple[str, ...]:
     made = graph.nodes("Loop", count, "", *states, outputs=outputs, body=body.graph())
     return tuple(made)
 
 
-def _counting(body: _Body) -> None:
+def _counting(body: BodyBuilder) -> None:
     """Inputs that every body of a Loop has, and the condition that it hands back."""
     body.take("step", dtype=TensorProto.INT64)
     body.take("goes_on", dtype=TensorProto.BOOL)
@@ -180,7 +185,7 @@ def loop_hidden_state() -> onnx.ModelProto:
     graph = GraphBuilder("loop_hidden_state")
     x = graph.relu(graph.linear(graph.input((BATCH, 12)), 12, 24))
     matrix = graph.weight(24, 24, scale=24**-0.5)
-    body = _Body("body", seed=1)
+    body = BodyBuilder("body", seed=1)
     _counting(body)
     state = body.take("state")
     turned = body.node("Add", body.node("MatMul", state, matrix), x)
@@ -195,7 +200,7 @@ def loop_stacks() -> onnx.ModelProto:
     """A Loop that hands out its hidden state, and what it makes of it in each of 3 iterations."""
     graph = GraphBuilder("loop_stacks")
     x = graph.linear(graph.input((BATCH, 12)), 12, 24)
-    body = _Body("body", seed=1)
+    body = BodyBuilder("body", seed=1)
     _counting(body)
     state = body.node("Tanh", body.linear(body.take("state"), 24, 24))
     body.result(state)
@@ -211,7 +216,7 @@ def loop_growing_state() -> onnx.ModelProto:
     graph = GraphBuilder("loop_growing_state")
     hidden = graph.relu(graph.linear(graph.input((BATCH, 5, 12)), 12, 16))
     x = graph.linear(hidden, 16, 24)
-    body = _Body("body", seed=1)
+    body = BodyBuilder("body", seed=1)
     _counting(body)
     state = body.take("state")
     body.result(body.node("Concat", state, body.node("Tanh", x), axis=1))
@@ -232,7 +237,7 @@ def scan_rnn() -> onnx.ModelProto:
     )
     first = graph.node("Expand", graph.weight(24, name="first"), size)
     matrix = graph.weight(24, 24, scale=24**-0.5)
-    body = _Body("cell", seed=1)
+    body = BodyBuilder("cell", seed=1)
     state, step = body.take("state"), body.take("slice")
     turned = body.node("Add", body.linear(step, 20, 24), body.node("MatMul", state, matrix))
     state = body.node("Sigmoid", turned)
@@ -248,7 +253,7 @@ def scan_batch_first() -> onnx.ModelProto:
     """A Scan without a state, backwards along axis 1, its results stacked along axis 1."""
     graph = GraphBuilder("scan_batch_first")
     x = graph.relu(graph.linear(graph.input((BATCH, 6, 12)), 12, 20))
-    body = _Body("cell", seed=1)
+    body = BodyBuilder("cell", seed=1)
     body.result(body.node("Tanh", body.linear(body.take("slice"), 20, 16)))
     steps = graph.node(
         "Scan",
@@ -267,11 +272,11 @@ def if_in_loop() -> onnx.ModelProto:
     """An If inside a Loop: the branches capture the state, and a weight of the Loop's body."""
     graph = GraphBuilder("if_in_loop")
     x = graph.relu(graph.linear(graph.input((BATCH, 12)), 12, 24))
-    body = _Body("body", seed=1)
+    body = BodyBuilder("body", seed=1)
     _counting(body)
     state = body.take("state")
     shift = body.weight(24, scale=0.5, name="shift")
-    then, other = _Body("then", seed=2), _Body("else", seed=3)
+    then, other = BodyBuilder("then", seed=2), BodyBuilder("else", seed=3)
     then.result(then.node("Add", then.linear(state, 24, 24), shift))
     other.result(other.node("Add", state, shift))
     chosen = _if(body, _is_positive(body, "x"), then.graph(), other.graph())

@@ -1,0 +1,384 @@
+"""If, Loop and Scan: whatever is cut across the border of a body is cut exactly, or says why not.
+
+Every comparison runs both branches of an If (the inputs and their negatives), with graph
+optimisations off and on.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from exporters.masked import mask
+from exporters.surgeon import shrink
+from graph_analysis.bodies import graphs_of
+from graph_analysis.pipeline import Analysis
+from graph_analysis.search_space import GroupKind
+from graph_analysis.solution import Solution
+from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
+from graph_analysis.testing.control_flow import CASES, BodyBuilder
+from tests.integration.golden import (
+    Feeds,
+    Outputs,
+    analysis_of,
+    differences,
+    feeds_of,
+    nothing_removed,
+    random_solution,
+)
+
+LEVELS = (
+    ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+)
+
+
+def outputs(model: onnx.ModelProto, feeds: Feeds, level: ort.GraphOptimizationLevel) -> Outputs:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def both_signs(model: onnx.ModelProto) -> list[Feeds]:
+    """Inputs for which a condition on their sum is true, and inputs for which it is not."""
+    drawn = [feeds_of(model, batch, seed) for seed, batch in enumerate((3, 1, 2))]
+    return drawn + [{name: -values for name, values in feeds.items()} for feeds in drawn]
+
+
+def outcome(masked: onnx.ModelProto, cut: onnx.ModelProto) -> list[str]:
+    return [
+        difference
+        for level in LEVELS
+        for feeds in both_signs(masked)
+        for difference in differences(outputs(masked, feeds, LEVELS[0]), outputs(cut, feeds, level))
+    ]
+
+
+def check(analysis: Analysis, solution: Solution) -> onnx.ModelProto:
+    """Masked == cut on both sides of every condition, and predicted == counted."""
+    cut = shrink(analysis, solution)
+    onnx.checker.check_model(cut, full_check=True)
+    assert outcome(mask(analysis, solution), cut) == [], solution.to_json()
+    again = analysis_of(cut)
+    assert again.macs(nothing_removed(again)) == analysis.macs(solution)
+    assert again.parameters(nothing_removed(again)) == analysis.parameters(solution)
+    return cut
+
+
+def check_all(model: onnx.ModelProto) -> Analysis:
+    """Nothing, every group alone, and random solutions."""
+    analysis = analysis_of(model)
+    assert outcome(model, check(analysis, nothing_removed(analysis))) == []
+    for group in analysis.space.groups:
+        solution = Solution.of(analysis.space, {group.id: (group.units - 1,)})
+        if not analysis.violations(solution):
+            check(analysis, solution)
+    for seed in range(4):
+        check(analysis, random_solution(analysis, seed))
+    return analysis
+
+
+def units(analysis: Analysis) -> list[int]:
+    return sorted(group.units for group in analysis.space.groups if group.units > 1)
+
+
+def reasons(analysis: Analysis) -> str:
+    return "\n".join(entry.reason for entry in analysis.space.frozen)
+
+
+def the_if(
+    graph: GraphBuilder, condition: str, write: Callable[[BodyBuilder], str], other: str
+) -> str:
+    """An If with a then-branch by ``write``, and a copy of ``other`` for the else-branch."""
+    then, copy = BodyBuilder("then", seed=7), BodyBuilder("else", seed=8)
+    then.result(write(then))
+    copy.result(copy.node("Identity", other))
+    return graph.node("If", condition, then_branch=then.graph(), else_branch=copy.graph())
+
+
+def tokens(width: int = 24) -> tuple[GraphBuilder, str, str]:
+    """A graph, a condition on its input, and the input's linear image of a given width."""
+    graph = GraphBuilder("tokens")
+    x = graph.input((BATCH, 8, 12))
+    condition = graph.node("Greater", graph.node("ReduceSum", x, keepdims=0), graph.constant(0.0))
+    return graph, condition, graph.linear(x, 12, width)
+
+
+# The hard cases -----------------------------------------------------------------------------------
+
+EXPECTED = {
+    "if_captures_trunk": [16, 24],
+    "if_conv_chains": [12, 16, 20, 24, 28],
+    "if_shares_outer_weights": [16],
+    "if_nested": [12, 16, 20, 24],
+    "if_views_and_constants": [4, 20],
+    "if_different_shapes": [16, 24],
+    "if_in_loop": [24],
+    "function_with_if": [16, 16],
+    "loop_hidden_state": [24, 32],
+    "loop_stacks": [20, 24],
+    "loop_growing_state": [16],
+    "scan_rnn": [16, 20, 24],
+    "scan_batch_first": [16, 20],
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_hard_cases_are_cut_on_both_sides_of_a_condition(name: str) -> None:
+    assert units(check_all(HARD_CASES[name]())) == EXPECTED[name]
+
+
+def test_no_hard_case_is_left_out() -> None:
+    assert sorted(EXPECTED) == sorted(case.__name__ for case in CASES)
+
+
+def all_bodies(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    own = [body for node in graph.node for _, body in graphs_of(node)]
+    return own + [inner for body in own for inner in all_bodies(body)]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_body_is_run(name: str) -> None:
+    """A change to a weight of any body must show, or the comparisons above prove nothing."""
+    model = HARD_CASES[name]()
+    for place in range(len(all_bodies(model.graph))):
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        body = all_bodies(changed.graph)[place]
+        weights = [tensor for tensor in body.initializer if len(tensor.dims) > 1]
+        if weights:
+            values = numpy_helper.to_array(weights[-1]) * np.float32(1.01)
+            weights[-1].CopyFrom(numpy_helper.from_array(values, weights[-1].name))
+            assert outcome(model, changed), body.name
+
+
+@pytest.mark.parametrize("name", ["if_conv_chains", "loop_hidden_state", "scan_rnn"])
+def test_other_positions_fail(name: str) -> None:
+    analysis = analysis_of(HARD_CASES[name]())
+    for group in analysis.space.groups:
+        right = Solution.of(analysis.space, {group.id: (3, 5)})
+        wrong = Solution.of(analysis.space, {group.id: (3, 6)})
+        assert outcome(mask(analysis, right), shrink(analysis, right)) == []
+        assert outcome(mask(analysis, right), shrink(analysis, wrong)), group.id
+
+
+# Where weights live -------------------------------------------------------------------------------
+
+
+def test_what_lives_in_a_body_lives_there_after_the_cut() -> None:
+    model = HARD_CASES["if_conv_chains"]()
+    analysis = analysis_of(model)
+    cut = shrink(analysis, random_solution(analysis, 0))
+    for before, after in zip(model.graph.node, cut.graph.node, strict=True):
+        for (_, one), (_, other) in zip(graphs_of(before), graphs_of(after), strict=True):
+            assert [t.name for t in one.initializer] == [t.name for t in other.initializer]
+            assert [n.name for n in one.node] == [n.name for n in other.node]
+            assert [list(n.output) for n in one.node] == [list(n.output) for n in other.node]
+
+
+def test_a_loop_counts_as_often_as_it_runs() -> None:
+    analysis = analysis_of(HARD_CASES["loop_hidden_state"]())
+    body = 24 * 24 + 24 * 32 + 32 * 24
+    assert analysis.space.model.macs == 12 * 24 + 4 * body + 24 * 5
+
+
+def test_both_branches_count() -> None:
+    analysis = analysis_of(HARD_CASES["if_shares_outer_weights"]())
+    assert analysis.space.model.macs == 64 * (3 * 16 * 9 + 2 * 16 * 16 * 9) + 16 * 10
+
+
+# Across the border --------------------------------------------------------------------------------
+
+
+def test_a_structure_outside_is_erased_where_a_body_adds_it() -> None:
+    graph, condition, x = tokens()
+    side = graph.linear(graph.relu(graph.linear(x, 24, 32)), 32, 24)
+    chosen = the_if(graph, condition, lambda body: body.node("Add", side, x), x)
+    graph.output(graph.linear(chosen, 24, 5), (BATCH, 8, 5))
+    analysis = check_all(graph.build())
+    (group,) = (g for g in analysis.space.groups if g.kind is GroupKind.OPERATOR)
+    cut = check(analysis, Solution.of(analysis.space, {group.id: (0,)}))
+    (node,) = (node for node in cut.graph.node if node.op_type == "If")
+    then = next(body for name, body in graphs_of(node) if name == "then_branch")
+    assert [inner.op_type for inner in then.node] == ["Identity"]  # no Add, and no outer output
+
+
+def test_norms_in_a_branch_are_masked() -> None:
+    graph, condition, x = tokens()
+
+    def write(body: BodyBuilder) -> str:
+        scale, shift = body.weight(24, shift=1.0), body.weight(24, scale=0.3)
+        normed = body.node("LayerNormalization", x, scale, shift, axis=-1)
+        return body.node("Add", body.node("Softmax", normed, axis=-1), normed)
+
+    chosen = the_if(graph, condition, write, x)
+    graph.output(graph.linear(chosen, 24, 5), (BATCH, 8, 5))
+    analysis = check_all(graph.build())
+    assert [(g.units, g.masked) for g in analysis.space.groups] == [(24, True)]
+
+
+def test_bounds_and_sizes_in_a_branch_are_rewritten() -> None:
+    graph, condition, x = tokens()
+
+    def write(body: BodyBuilder) -> str:
+        left, right = body.nodes("Split", x, outputs=2, axis=2)
+        part = body.slice(x, [2], [4], ends=[16])
+        size = body.node("Concat", body.node("Shape", part, start=0, end=2), "width", axis=0)
+        viewed = body.node("Reshape", part, size)
+        return body.node("Concat", right, body.node("Tanh", viewed), left, axis=2)
+
+    graph._initializers.append(numpy_helper.from_array(np.array([12], np.int64), "width"))
+    chosen = the_if(graph, condition, write, graph.linear(graph.relu(x), 24, 36))
+    graph.output(graph.linear(chosen, 36, 5), (BATCH, 8, 5))
+    assert units(check_all(graph.build()))
+
+
+def test_two_loops_with_the_same_names() -> None:
+    graph = GraphBuilder("two_loops")
+    x = graph.linear(graph.input((BATCH, 12)), 12, 24)
+    for seed in range(2):
+        body = BodyBuilder("body", seed=seed)
+        body.take("step", dtype=TensorProto.INT64)
+        body.result(body.take("goes_on", dtype=TensorProto.BOOL), dtype=TensorProto.BOOL)
+        body.result(body.node("Tanh", body.linear(body.take("state"), 24, 24)))
+        x = graph.node("Loop", graph.constant(3), "", x, body=body.graph())
+    graph.output(graph.linear(x, 24, 5), (BATCH, 5))
+    assert units(check_all(graph.build())) == [24]
+
+
+def test_a_loop_that_ends_by_its_own_condition() -> None:
+    graph = GraphBuilder("while")
+    x = graph.linear(graph.input((BATCH, 12)), 12, 24)
+    goes_on = numpy_helper.from_array(np.array(True), "always")
+    graph._initializers.append(goes_on)
+    body = BodyBuilder("body", seed=1)
+    step = body.take("step", dtype=TensorProto.INT64)
+    body.take("goes_on", dtype=TensorProto.BOOL)
+    state = body.node("Tanh", body.linear(body.take("state"), 24, 24))
+    total = body.node("ReduceSum", "x", keepdims=0)
+    enough = body.node("Less", body.node("Cast", step, to=TensorProto.FLOAT), total)
+    body.result(enough, dtype=TensorProto.BOOL)
+    body.result(state)
+    body.result(body.linear(state, 24, 20))
+    last, steps = graph.nodes("Loop", graph.constant(6), "always", x, outputs=2, body=body.graph())
+    graph.output(graph.linear(last, 24, 5), (BATCH, 5))
+    pooled = graph.node("ReduceSum", graph.linear(steps, 20, 4), graph.constant([0]), keepdims=0)
+    graph.output(pooled, (BATCH, 4))
+    analysis = check_all(graph.build())
+    assert units(analysis) == [20, 24]
+    assert analysis.space.model.macs < 12 * 24 + 2 * 24 * (24 + 20) + 24 * 5 + 20 * 4 * 6
+
+
+# What stays, and why ------------------------------------------------------------------------------
+
+
+def test_a_scan_along_the_channels_keeps_them() -> None:
+    graph, _, x = tokens()
+    body = BodyBuilder("cell", seed=1)
+    body.result(body.node("Tanh", body.take("slice")))
+    steps = graph.node(
+        "Scan",
+        graph.relu(x),
+        num_scan_inputs=1,
+        scan_input_axes=[2],
+        scan_output_axes=[2],
+        body=body.graph(),
+    )
+    graph.output(graph.linear(steps, 24, 5), (BATCH, 8, 5))
+    analysis = check_all(graph.build())
+    assert units(analysis) == []
+    assert "runs along it" in reasons(analysis)
+
+
+def test_a_loop_over_the_channels_keeps_them() -> None:
+    graph, _, x = tokens()
+    count = graph.node("Squeeze", graph.node("Shape", x, start=2, end=3))
+    body = BodyBuilder("body", seed=1)
+    step = body.take("step", dtype=TensorProto.INT64)
+    body.result(body.node("Identity", body.take("goes_on", dtype=TensorProto.BOOL)), dtype=9)
+    body.result(body.node("Tanh", body.node("Gather", x, step, axis=2)))
+    made = graph.node("Loop", count, "", body=body.graph())
+    graph.output(graph.node("ReduceSum", made, graph.constant([0]), keepdims=0), (BATCH, 8))
+    assert units(check_all(graph.build())) == []
+
+
+def test_a_branch_that_is_a_constant_keeps_the_other() -> None:
+    graph, condition, x = tokens()
+
+    def write(body: BodyBuilder) -> str:
+        values = np.random.default_rng(0).normal(size=(3, 8, 24)).astype(np.float32)
+        return body.node("Constant", value=numpy_helper.from_array(values))
+
+    chosen = the_if(graph, condition, write, graph.linear(graph.relu(x), 24, 24))
+    graph.output(graph.linear(chosen, 24, 5), (BATCH, 8, 5))
+    model = graph.build()
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 3
+    analysis = check_all(model)
+    assert units(analysis) == [24]
+    assert "the other branch of" in reasons(analysis)
+
+
+def nested(depth: int) -> onnx.ModelProto:
+    graph, condition, x = tokens()
+    hidden = graph.linear(graph.relu(x), 24, 20)
+
+    def write(body: BodyBuilder, level: int) -> str:
+        if level == depth:
+            return body.linear(hidden, 20, 16)
+        then = BodyBuilder(f"then{level}", seed=level)
+        other = BodyBuilder(f"else{level}", seed=level + 50)
+        then.result(write(then, level + 1))
+        other.result(other.node("Tanh", other.linear(hidden, 20, 16)))
+        return body.node("If", condition, then_branch=then.graph(), else_branch=other.graph())
+
+    chosen = write(graph, 0)  # type: ignore[arg-type]
+    graph.output(graph.linear(chosen, 16, 5), (BATCH, 8, 5))
+    return graph.build()
+
+
+def test_bodies_are_looked_into_down_to_a_depth() -> None:
+    assert units(check_all(nested(8))) == [16, 20, 24]
+    analysis = check_all(nested(9))
+    assert units(analysis) == [24]
+    assert "nested deeper than 8" in reasons(analysis)
+
+
+def test_a_state_that_grows_says_so() -> None:
+    analysis = analysis_of(HARD_CASES["loop_growing_state"]())
+    assert "may change its shape between iterations" in reasons(analysis)
+
+
+def test_branches_of_different_shapes_say_so() -> None:
+    analysis = analysis_of(HARD_CASES["if_different_shapes"]())
+    assert "its branches give different shapes" in reasons(analysis)
+
+
+def test_bodies_form_no_structures_and_say_so() -> None:
+    analysis = analysis_of(HARD_CASES["if_captures_trunk"]())
+    assert any("lies in a body of" in entry.reason for entry in analysis.refused)
+
+
+def test_a_sequence_that_goes_round_stays() -> None:
+    graph, _, x = tokens()
+    body = BodyBuilder("body", seed=1)
+    body.take("step", dtype=TensorProto.INT64)
+    body.result(body.node("Identity", body.take("goes_on", dtype=TensorProto.BOOL)), dtype=9)
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    body._inputs.append(helper.make_value_info("state", kind))
+    longer = body.node("SequenceInsert", "state", body.relu(x))
+    body._outputs.append(helper.make_value_info(longer, kind))
+    empty = graph.node("SequenceEmpty")
+    last = graph.node("Loop", graph.constant(3), "", empty, body=body.graph())
+    joined = graph.node("ConcatFromSequence", last, axis=1)
+    graph.output(graph.node("ReduceMean", joined, axes=[1], keepdims=0), (BATCH, 24))
+    assert units(check_all(graph.build())) == []
