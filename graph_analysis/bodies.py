@@ -5,7 +5,7 @@ in the order of execution, what it captures is simply the outer tensor, and the 
 body stands behind it:
 
 =====  ==================================================================================
-If     ``condition, outputs of the then-branch, outputs of the else-branch -> outputs``
+If     ``condition, outputs of one branch, outputs of the other -> the node's outputs``
 Loop   ``LoopBody``: the node's inputs -> inputs of the body; ``Loop``: inputs of the body,
        outputs of the body -> the node's outputs
 Scan   the same with ``ScanBody``
@@ -35,6 +35,7 @@ class Scope:
     parent: int
     control: str  # name of the owner in the flat view
     attribute: str
+    place: int  # of the attribute among those of the owner
     template: onnx.GraphProto  # without nodes, initializers and annotations
 
 
@@ -174,7 +175,11 @@ class _Layout:
         for attribute, body in graphs_of(node):
             number = len(self.bodies.scopes) + 1
             self.bodies.scopes[number] = Scope(
-                parent=scope, control=name, attribute=attribute, template=_template(body)
+                parent=scope,
+                control=name,
+                attribute=attribute,
+                place=[a.name for a in node.attribute].index(attribute),
+                template=_template(body),
             )
             inner = dict(names)
             given = [self._declare(value.name, inner) for value in body.input]

@@ -99,13 +99,13 @@ class _Folding:
         owner = onnx.helper.make_node(node.op_type, given, outputs, name=node.name)
         if node.doc_string:
             owner.doc_string = node.doc_string
-        owner.attribute.extend(control_attributes(node))
+        attributes = control_attributes(node)
         each = len(made) // len(numbers)
         for place, number in enumerate(numbers):
             body = self._body(number, inputs, made[place * each : (place + 1) * each])
-            owner.attribute.append(
-                onnx.helper.make_attribute(self.bodies.scopes[number].attribute, body)
-            )
+            scope = self.bodies.scopes[number]
+            attributes.insert(scope.place, onnx.helper.make_attribute(scope.attribute, body))
+        owner.attribute.extend(attributes)
         return owner
 
     def _body(self, number: int, inputs: Iterable[str], outputs: Iterable[str]) -> onnx.GraphProto:
