@@ -132,6 +132,8 @@ def update_annotations(draft: Draft, generated_names: Iterable[str]) -> None:
     _drop_named(graph.value_info, gone)
     for value in (*graph.value_info, *graph.input):
         _update_lengths(value, {axis: len(i) for axis, i in draft.keep.get(value.name, {}).items()})
+        if value.name in draft.initializers:  # rewritten ones too: indices, sizes of parts
+            _update_lengths(value, dict(enumerate(draft.initializers[value.name].dims)))
     stale = [a for a in graph.quantization_annotation if a.tensor_name in gone]
     for annotation in stale:
         graph.quantization_annotation.remove(annotation)
@@ -146,7 +148,7 @@ def _update_lengths(value: onnx.ValueInfoProto, lengths: Mapping[int, int]) -> N
         return
     dims = value.type.tensor_type.shape.dim
     for axis, length in lengths.items():
-        if dims[axis].HasField("dim_value"):
+        if axis < len(dims) and dims[axis].HasField("dim_value"):
             dims[axis].dim_value = length
 
 

@@ -91,6 +91,27 @@ def sdpa_functional() -> onnx.ModelProto:
     return graph.build()
 
 
+def scale_from_trunk_width() -> onnx.ModelProto:
+    """The scale is computed from the trunk's width over the heads, and so is the head size."""
+    graph = GraphBuilder("scale_from_trunk_width", seed=110)
+    x = graph.linear(graph.input(TOKENS), 32, 32)
+    width = graph.node("Gather", graph.node("Shape", x), graph.constant([2]), axis=0)
+    size = graph.node("Div", width, graph.constant([HEADS]))
+    lengths = [graph.constant([0]), graph.constant([8]), graph.constant([HEADS]), size]
+    target = graph.node("Concat", *lengths, axis=0)
+    query, key, value = (
+        graph.transpose(graph.node("Reshape", graph.linear(x, 32, 32), target), [0, 2, 1, 3])
+        for _ in range(3)
+    )
+    floats = graph.node("Cast", graph.node("Cast", size, to=6), to=onnx.TensorProto.FLOAT)
+    query = graph.node("Mul", query, graph.node("Pow", floats, graph.constant([-0.5])))
+    scores = graph.node("MatMul", query, graph.transpose(key, [0, 1, 3, 2]))
+    mixed = _merged(graph, graph.node("MatMul", graph.node("Softmax", scores), value), 32)
+    y = graph.node("Add", x, graph.linear(mixed, 32, 32))
+    classify_tokens(graph, residual_mlp(graph, y), 32)
+    return graph.build()
+
+
 def cross_attention_two_inputs() -> onnx.ModelProto:
     """Queries from one input (width 32), keys and values from another (24)."""
     graph = GraphBuilder("cross_attention_two_inputs", seed=103)
@@ -206,6 +227,7 @@ CASES = (
     batch_times_heads,
     gqa,
     sdpa_functional,
+    scale_from_trunk_width,
     cross_attention_two_inputs,
     single_head_dot_product,
     swin_window_partition,

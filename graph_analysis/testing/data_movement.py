@@ -93,6 +93,18 @@ def gather_channel_index_select() -> onnx.ModelProto:
     return graph.build()
 
 
+def gather_with_axes_of_one() -> onnx.ModelProto:
+    """Pooled channels picked by indices of shape (1, 24, 1): a permutation with a repetition."""
+    graph = GraphBuilder("gather_with_axes_of_one", seed=49)
+    y = graph.relu(graph.conv(graph.input(IMAGE), 3, 20))
+    y = graph.node("Flatten", graph.node("GlobalAveragePool", y))
+    order = np.concatenate([np.random.default_rng(49).permutation(20), [3, 7, 11, 19]])
+    y = graph.node("Gather", y, graph.constant(order.reshape(1, 24, 1), name="order"), axis=1)
+    y = graph.gemm(graph.node("Flatten", y), 24, 16)
+    graph.output(graph.gemm(graph.relu(y), 16, 10), (BATCH, 10))
+    return graph.build()
+
+
 def feature_matmul_gram() -> onnx.ModelProto:
     """Gram matrix of 16 channels, Flatten, linear 256 -> 32: a row and a column per channel."""
     graph = GraphBuilder("feature_matmul_gram", seed=48)
@@ -114,5 +126,6 @@ CASES = (
     focus_space2depth_slice,
     repeat_channels,
     gather_channel_index_select,
+    gather_with_axes_of_one,
     feature_matmul_gram,
 )

@@ -250,3 +250,15 @@ def test_what_is_left_out_or_empty_is_no_obstacle() -> None:
     assert sorted(group.units for group in analysis.space.groups) == [12, 16, 24]
     for seed in SEEDS:
         check(analysis, random_solution(analysis, seed))
+
+
+def test_a_factor_computed_from_a_length_stays_the_number_that_it_was() -> None:
+    graph = GraphBuilder("scaled", seed=1)
+    y = graph.relu(graph.conv(graph.input((BATCH, 3, "H", "W")), 3, 16))
+    width = graph.node("Gather", graph.node("Shape", y), graph.constant([1]), axis=0)
+    y = graph.node("Mul", y, graph.node("Sqrt", graph.node("Cast", width, to=1)))
+    graph.classify(graph.relu(graph.conv(y, 16, 12)), 12)
+    analysis = analysis_of(graph.build())
+    assert sorted(group.units for group in analysis.space.groups) == [12, 16]
+    for seed in SEEDS:
+        prove_cut(analysis, random_solution(analysis, seed))

@@ -25,6 +25,8 @@ def units(analysis: Analysis, kind: GroupKind) -> list[int]:
         ("nn_multihead_attention", [32, 64], [4]),
         ("batch_times_heads", [32, 64], [4]),
         ("sdpa_functional", [32, 64], [4]),
+        ("scale_from_trunk_width", [32, 64], [4]),
+        ("gather_with_axes_of_one", [4, 16, 16], []),
         ("skip_layer_normalization", [32, 48, 64], []),
         ("embed_layer_normalization", [24, 32], []),
         ("fused_encoder", [32, 48], [4]),
