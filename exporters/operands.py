@@ -5,7 +5,8 @@ first and granted together, because one tensor may serve several nodes:
 
 1. A constant that all its readers want changed alike is changed in place and keeps its name.
 2. A constant with readers that want different values: each wish gets a private copy.
-3. A computed tensor of one element becomes a constant.
+3. A computed tensor of one element becomes a constant; a float one is stored as a lone number and
+   given its axes behind it, since a vector of floats would count as a weight.
 4. A computed Concat is kept, so that entries of free axes stay computed; the piece that holds the
    changed entry gets a wish of its own. Shared with readers that want something else, the Concat
    is cloned first.
@@ -140,12 +141,25 @@ class Operands:
         if now is None:
             message = f"tensor {tensor!r} depends on data and cannot be rewritten to {values}"
             raise SurgeryError(message, param=tensor)
+        producer = next(node for node in self.draft.nodes if tensor in node.output)
+        if values.size == 1 and values.ndim and now.dtype.kind == "f":
+            return self._number(producer, tensor, values.astype(now.dtype))
         if values.size == 1 or values.shape != now.shape:
             return self.draft.add_constant(f"{tensor}__cut", values.astype(now.dtype))
-        producer = next(node for node in self.draft.nodes if tensor in node.output)
         if producer.op_type == "Concat" and values.ndim == 1:
             return self._concat(producer, values, in_place=in_place)
         return self._scatter(producer, tensor, now, values)
+
+    def _number(self, producer: onnx.NodeProto, tensor: str, value: npt.NDArray[Any]) -> str:
+        """Case 3 for a float with axes."""
+        name = self.draft.free_name(f"{tensor}__cut")
+        number = self.draft.add_constant(f"{name}_number", value.reshape(()))
+        shape = self.draft.add_constant(f"{name}_shape", np.asarray(value.shape, np.int64))
+        label = self.draft.free_name(f"{name}_node")
+        node = onnx.helper.make_node("Reshape", [number, shape], [name], name=label)
+        self.draft.insert_after(producer, node)
+        self.draft.after[name] = value
+        return name
 
     def _concat(self, producer: onnx.NodeProto, values: npt.NDArray[Any], *, in_place: bool) -> str:
         """Case 4."""

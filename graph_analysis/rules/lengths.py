@@ -74,17 +74,21 @@ def _becomes_float(graph: TraceGraph, names: Sequence[str]) -> bool:
 
 
 def _is_one_number(graph: TraceGraph, cast: Vertex) -> bool:
-    """Whether what data meets of this float is the same number whatever the free axes are."""
+    """Whether what data meets of this float is one number, whatever the free axes are."""
     stack, seen = [*cast.outputs], set()
     while stack:
         name = stack.pop()
-        if graph.constant(name) is None or name in graph.varying:
+        value = graph.constant(name)
+        if value is None or name in graph.varying:
             return False
         for index, _ in graph.consumers.get(name, ()):
-            made = graph.vertices[index].outputs
-            if index not in seen and all(graph.constant(n) is not None for n in made if n):
+            made = [output for output in graph.vertices[index].outputs if output]
+            if any(graph.constant(output) is None for output in made):
+                if value.size > 1:
+                    return False
+            elif index not in seen:
                 seen.add(index)
-                stack.extend(n for n in made if n)
+                stack.extend(made)
     return True
 
 

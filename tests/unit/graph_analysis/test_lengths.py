@@ -53,5 +53,16 @@ def test_a_factor_that_a_free_axis_changes_keeps_the_length(
     assert any("turns its length into a factor" in reason for reason in reasons) is not can_go
 
 
+def test_several_numbers_stay_lengths() -> None:
+    graph = GraphBuilder("several", seed=3)
+    y = graph.node(
+        "Flatten", graph.conv(graph.input((BATCH, 3, 4, 4)), 3, 16, kernel=4, pads=[0] * 4)
+    )
+    lengths = graph.node("Gather", graph.node("Shape", y), graph.constant([1] * 16), axis=0)
+    y = graph.node("Div", y, graph.node("Cast", lengths, to=onnx.TensorProto.FLOAT))
+    graph.output(graph.gemm(y, 16, 10), (BATCH, 10))
+    assert not analyze(load_model(graph.build().SerializeToString())).space.groups
+
+
 def test_a_number_that_meets_a_free_length_on_its_way_stays() -> None:
     assert not apart().space.groups
