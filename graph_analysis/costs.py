@@ -48,21 +48,22 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
 
     What a vertex multiplies is the business of ``multiplications``. Both branches of an If
     count, the body of a Loop or Scan as often as it is known to run, else once. What an initial
-    state of zeros is made from is no weight.
+    state of zeros is made from is no weight, nor is a number that only meets lengths of tensors.
     """
     settings = {
         name
         for vertex in graph.vertices
         for name in vertex.inputs[_SETTINGS_FROM.get(vertex.op_type, len(vertex.inputs)) :]
     }
-    zeros = {name for name in graph.zeros if _makes_zeros_only(graph, name)}
-    settings |= zeros
+    light = {name for name in graph.zeros if _makes_zeros_only(graph, name)}
+    light |= {name for name in graph.initializers if _is_arithmetic(graph, name)}
+    settings |= light
     elements, sizes, parameters = {}, {}, set()
     for name, tensor in graph.initializers.items():
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
         elements[name] = product_of(1, tensor.dims, axes, classes)
         addresses = tensor.data_type in _ADDRESSING and name not in labelling.integers
-        weighs = not addresses and name not in zeros
+        weighs = not addresses and name not in light
         sizes[name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * weighs
         is_weight = tensor.data_type in FLOATS or name in labelling.integers
         if is_weight and len(tensor.dims) > 0 and name not in settings:
@@ -86,6 +87,18 @@ def _repeated(
     if times == 1:
         return products
     return tuple(replace(product, factor=product.factor * times) for product in products)
+
+
+def _is_arithmetic(graph: TraceGraph, name: str) -> bool:
+    """Whether all that reads an initializer computes with shapes: known, yet not from weights."""
+    made = [
+        output
+        for index, _ in graph.consumers.get(name, ())
+        for output in graph.vertices[index].outputs
+        if output
+    ]
+    known = (graph.constant(output) is not None and output not in graph.weights for output in made)
+    return bool(made) and all(known)
 
 
 def _makes_zeros_only(graph: TraceGraph, name: str) -> bool:
