@@ -34,7 +34,8 @@ class CostModel:
     """Costs by owner: vertex index -> MACs, initializer -> elements; and what an element weighs.
 
     A vertex that multiplies several times (attention) costs the sum of its products. Indices,
-    lengths and initial states of zeros weigh nothing: a cut may write others or need none.
+    lengths, lone numbers and initial states of zeros weigh nothing: a cut may write others, or
+    need none.
     """
 
     macs: Mapping[int, tuple[Product, ...]]
@@ -63,7 +64,7 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
         elements[name] = product_of(1, tensor.dims, axes, classes)
         addresses = tensor.data_type in _ADDRESSING and name not in labelling.integers
-        weighs = not addresses and name not in light
+        weighs = not addresses and name not in light and len(tensor.dims) > 0
         sizes[name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * weighs
         is_weight = tensor.data_type in FLOATS or name in labelling.integers
         if is_weight and len(tensor.dims) > 0 and name not in settings:

@@ -150,7 +150,7 @@ class _Finder:
         return reason, gone
 
     def _in_body(self, branch: Branch) -> str | None:
-        for index in (*branch.vertices, *(joint for joint, _ in branch.edges)):
+        for index in branch.vertices:
             vertex = self.graph.vertices[index]
             if vertex.domain == CONTROL or vertex.name in self.graph.owners:
                 owner = next(iter(self.graph.owners.get(vertex.name, (vertex.name,))))

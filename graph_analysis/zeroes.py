@@ -278,6 +278,11 @@ def _skip_layer_norm(lookup: Lookup, vertex: Vertex) -> Zeroes:
     return found.difference(*map(lookup.on, axes[:-1]))
 
 
+def _either(lookup: Lookup, vertex: Vertex) -> Zeroes:
+    """If: 0 where it is 0 in both branches."""
+    return lookup.carriers(vertex)
+
+
 def _concat(lookup: Lookup, vertex: Vertex) -> Zeroes:
     """0 where it is 0 in the operands; behind a gated edge, where what it comes from is 0."""
     found = lookup.carriers(vertex)
@@ -350,7 +355,7 @@ _RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
     "Concat": _concat,
-    "If": _concat,  # in the flat view: one of its branches
+    "If": _either,  # in the flat view: one of its branches
     "Loop": _concat,
     "Scan": _concat,
     "Conv": _with_bias,

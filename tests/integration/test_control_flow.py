@@ -212,6 +212,17 @@ def test_a_structure_outside_is_erased_where_a_body_adds_it() -> None:
     assert [inner.op_type for inner in then.node] == ["Identity"]  # no Add, and no outer output
 
 
+def test_a_structure_outside_may_have_its_gate_before_a_body() -> None:
+    graph, condition, x = tokens()
+    side = graph.node("Sigmoid", graph.linear(x, 24, 24))
+    chosen = the_if(graph, condition, lambda body: body.node("Add", side, x), x)
+    graph.output(graph.linear(chosen, 24, 5), (BATCH, 8, 5))
+    analysis = check_all(graph.build())
+    (structure,) = analysis.structures
+    assert structure.gates
+    check(analysis, Solution.of(analysis.space, {structure.group.id: (0,)}))
+
+
 def test_norms_in_a_branch_are_masked() -> None:
     graph, condition, x = tokens()
 

@@ -85,6 +85,7 @@ def test_long_tables_and_names_are_shortened_and_say_so() -> None:
 
 def test_what_is_left_out_of_a_list_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graph_analysis.explain._ROWS", 1)
+    monkeypatch.setattr("graph_analysis.explain._PLACES", 1)
     analysis = analysis_of("separate_qkv_heads")
     text = explain(analysis)
     groups = len(analysis.space.groups)
