@@ -32,16 +32,20 @@ def explain(analysis: Analysis, *, everything: bool = False) -> str:
         everything: Long tables and names in full.
     """
     found = findings_of(analysis)
-    return "\n".join(
-        [
-            *_head(analysis, found),
-            "",
-            *_table(found.groups, everything=everything),
-            *_refused(analysis, everything=everything),
-            "",
-            *_stays(found.stays, len(analysis.space.frozen), everything=everything),
-        ]
-    )
+    lines = [
+        *_head(analysis, found),
+        "",
+        *_table(found.groups, everything=everything),
+        *_refused(analysis, everything=everything),
+        "",
+        *_stays(found.stays, len(analysis.space.frozen), everything=everything),
+    ]
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _printable(line: str) -> str:
+    """A line that cannot command a terminal: names in a model are input from strangers."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def gone_share(remains: float) -> str:

@@ -120,6 +120,24 @@ def test_tensors_of_unknown_size_are_counted() -> None:
     assert "without 1 tensor whose shape is not known" in text
 
 
+def test_names_cannot_command_a_terminal() -> None:
+    model = HARD_CASES["residual_add"]()
+    model.producer_name = "\x1b[2Jproducer"
+    for tensor in model.graph.initializer:
+        tensor.name += "\x1b[31m\r\n\x07"
+    for node in model.graph.node:
+        node.name += "\x9b31m\u202e"
+        node.input[:] = [
+            name + "\x1b[31m\r\n\x07" if name + "\x1b[31m\r\n\x07" in weights else name
+            for weights in [{tensor.name for tensor in model.graph.initializer}]
+            for name in node.input
+        ]
+    analysis = analyze(load_model(model.SerializeToString()))
+    assert any("\x1b" in group.id for group in analysis.space.groups)
+    for text in (explain(analysis), explain(analysis, everything=True)):
+        assert all(line.isprintable() for line in text.split("\n"))
+
+
 def test_nothing_to_remove_is_said() -> None:
     text = explain(analysis_of("residual_add", protect=("*",)))
     assert "nothing can be removed" in text
