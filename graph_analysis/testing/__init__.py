@@ -22,6 +22,7 @@ from graph_analysis.testing import (
     tokens,
 )
 from graph_analysis.testing.builder import BATCH, GraphBuilder
+from graph_analysis.testing.random_control_flow import random_control_flow_network
 from graph_analysis.testing.random_networks import random_network
 from graph_analysis.testing.random_recurrent import random_recurrent_network
 
@@ -44,4 +45,11 @@ HARD_CASES: Mapping[str, Callable[[], onnx.ModelProto]] = {
     for case in module.CASES
 }
 
-__all__ = ["BATCH", "HARD_CASES", "GraphBuilder", "random_network", "random_recurrent_network"]
+__all__ = [
+    "BATCH",
+    "HARD_CASES",
+    "GraphBuilder",
+    "random_control_flow_network",
+    "random_network",
+    "random_recurrent_network",
+]

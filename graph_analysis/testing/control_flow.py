@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from graph_analysis.testing.builder import BATCH, GraphBuilder
+from graph_analysis.testing.builder import BATCH, GraphBuilder, Shape
 
 
 class BodyBuilder(GraphBuilder):
@@ -27,9 +27,11 @@ class BodyBuilder(GraphBuilder):
         node.output[:] = [f"{self._prefix}_{name}" for name in own]
         return tuple(node.output)
 
-    def result(self, tensor: str, *, dtype: int = TensorProto.FLOAT) -> None:
-        """Declare an output of the body."""
-        self._outputs.append(helper.make_tensor_value_info(tensor, dtype, None))
+    def result(
+        self, tensor: str, *, dtype: int = TensorProto.FLOAT, shape: Shape | None = None
+    ) -> None:
+        """Declare an output of the body; a runtime may ask for the shapes of a Scan's."""
+        self._outputs.append(helper.make_tensor_value_info(tensor, dtype, shape))
 
     def take(self, name: str, *, dtype: int = TensorProto.FLOAT) -> str:
         """Declare an input of the body: a tensor of numbers, or else one integer or boolean."""

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from exporters.masked import mask
@@ -18,7 +20,12 @@ from graph_analysis.bodies import graphs_of
 from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import GroupKind
 from graph_analysis.solution import Solution
-from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
+from graph_analysis.testing import (
+    BATCH,
+    HARD_CASES,
+    GraphBuilder,
+    random_control_flow_network,
+)
 from graph_analysis.testing.control_flow import CASES, BodyBuilder
 from tests.integration.golden import (
     Feeds,
@@ -171,6 +178,15 @@ def test_other_positions_fail(name: str) -> None:
         assert outcome(mask(analysis, right), shrink(analysis, wrong)), group.id
 
 
+@given(network=st.integers(0, 10_000), choice=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_masked_equals_cut_for_random_bodies(network: int, choice: int) -> None:
+    model = random_control_flow_network(network)
+    analysis = analysis_of(model)
+    assert outcome(model, analysis.loaded.model) == []
+    check(analysis, random_solution(analysis, choice))
+
+
 # Where weights live -------------------------------------------------------------------------------
 
 
@@ -264,6 +280,24 @@ def test_two_loops_with_the_same_names() -> None:
         x = graph.node("Loop", graph.constant(3), "", x, body=body.graph())
     graph.output(graph.linear(x, 24, 5), (BATCH, 5))
     assert units(check_all(graph.build())) == [24]
+
+
+def test_a_state_that_begins_as_a_weight_is_no_weight() -> None:
+    graph = GraphBuilder("learned_state")
+    x = graph.linear(graph.input((BATCH, 12)), 12, 24)
+    body = BodyBuilder("body", seed=1)
+    body.take("step", dtype=TensorProto.INT64)
+    body.result(body.node("Identity", body.take("goes_on", dtype=TensorProto.BOOL)), dtype=9)
+    state = body.take("state")
+    pooled = body.node("ReduceMean", x, axes=[0], keepdims=1)
+    body.result(body.node("Tanh", body.node("Add", body.linear(state, 24, 24), pooled)))
+    first = graph.weight(1, 24)
+    last = graph.node("Loop", graph.constant(3), "", first, body=body.graph())
+    graph.output(graph.linear(graph.node("Mul", last, x), 24, 5), (BATCH, 5))
+    analysis = check_all(graph.build())
+    assert units(analysis) == [24]
+    assert first in analysis.graph.weights
+    assert not {"state", last} & analysis.graph.weights
 
 
 def test_a_loop_that_ends_by_its_own_condition() -> None:
@@ -375,8 +409,18 @@ def test_branches_of_different_shapes_say_so() -> None:
 
 
 def test_bodies_form_no_structures_and_say_so() -> None:
-    analysis = analysis_of(HARD_CASES["if_captures_trunk"]())
-    assert any("lies in a body of" in entry.reason for entry in analysis.refused)
+    graph, condition, x = tokens()
+
+    def write(body: BodyBuilder) -> str:
+        branch = body.linear(body.relu(body.linear(x, 24, 32)), 32, 24)
+        return body.node("Add", x, branch)
+
+    chosen = the_if(graph, condition, write, x)
+    graph.output(graph.linear(chosen, 24, 5), (BATCH, 8, 5))
+    analysis = check_all(graph.build())
+    assert {group.kind for group in analysis.space.groups} == {GroupKind.CHANNEL}
+    (refused,) = analysis.refused
+    assert refused.reason.startswith("lies in a body of 'if_")
 
 
 def test_a_sequence_that_goes_round_stays() -> None:
