@@ -269,6 +269,31 @@ def test_bounds_and_sizes_in_a_branch_are_rewritten() -> None:
     assert units(check_all(graph.build()))
 
 
+def test_results_are_stacked_along_any_axis() -> None:
+    graph = GraphBuilder("stacked_last")
+    x = graph.relu(graph.linear(graph.input((BATCH, 6, 12)), 12, 20))
+    body = BodyBuilder("cell", seed=1)
+    body.result(body.node("Tanh", body.linear(body.take("slice"), 20, 16)))
+    attributes = {"scan_input_axes": [-2], "scan_output_axes": [-1]}
+    steps = graph.node("Scan", x, num_scan_inputs=1, body=body.graph(), **attributes)
+    graph.output(graph.linear(graph.transpose(steps, (0, 2, 1)), 16, 4), (BATCH, 6, 4))
+    assert units(check_all(graph.build())) == [16, 20]
+
+
+@pytest.mark.parametrize(("op_type", "is_masked"), [("Tanh", False), ("Sigmoid", True)])
+def test_an_if_is_zero_where_both_branches_are(op_type: str, is_masked: bool) -> None:
+    graph, condition, x = tokens()
+
+    def write(body: BodyBuilder) -> str:
+        return body.node(op_type, body.linear(x, 24, 16))
+
+    chosen = the_if(graph, condition, write, graph.linear(graph.relu(x), 24, 16))
+    total = graph.node("ReduceSum", chosen, graph.constant([2]), keepdims=0)
+    graph.output(graph.linear(total, 8, 5), (BATCH, 5))
+    analysis = check_all(graph.build())
+    assert {g.units: g.masked for g in analysis.space.groups} == {24: False, 16: is_masked}
+
+
 def test_two_loops_with_the_same_names() -> None:
     graph = GraphBuilder("two_loops")
     x = graph.linear(graph.input((BATCH, 12)), 12, 24)
