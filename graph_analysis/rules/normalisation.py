@@ -27,6 +27,10 @@ _BLIND_TO_ZERO = frozenset({"ReduceL1", "ReduceL2", "ReduceSum", "ReduceSumSquar
 def batch_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     """BatchNormalization, InstanceNormalization: all per channel; statistics are not zeroed."""
     x = labelling.of(vertex.inputs[0])
+    channels = x[1]
+    if vertex.op_type == "InstanceNormalization" and channels is not None:
+        # GroupNorm written out: the groups of its reshape are no heads
+        labelling.heads = [h for h in labelling.heads if not np.array_equal(h, channels)]
     for slot, name in enumerate(vertex.inputs[1:], 1):
         labelling.tie(labelling.of(name)[0], x[1], f"{vertex.name!r}: its channels stay")
         if slot > 2:

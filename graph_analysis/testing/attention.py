@@ -10,7 +10,7 @@ HEADS, SIZE = 4, 8
 
 
 def nn_multihead_attention() -> onnx.ModelProto:
-    """Packed in-projection split in three, tokens first, four heads; no normalisation."""
+    """Packed in-projection split in three, tokens first, four heads; normalised behind the Add."""
     graph = GraphBuilder("nn_multihead_attention", seed=100)
     x = graph.linear(graph.input(TOKENS), 32, 32)
     tokens_first = graph.transpose(x, [1, 0, 2])
@@ -27,6 +27,7 @@ def nn_multihead_attention() -> onnx.ModelProto:
     mixed = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), value)
     mixed = graph.reshape(graph.transpose(mixed, [1, 0, 2]), [8, -1, 32])
     y = graph.node("Add", x, graph.transpose(graph.linear(mixed, 32, 32), [1, 0, 2]))
+    y = _normalised(graph, y, 32)
     classify_tokens(graph, residual_mlp(graph, y), 32)
     return graph.build()
 
@@ -159,12 +160,13 @@ def swin_window_partition() -> onnx.ModelProto:
 
 
 def swin_patch_merging() -> onnx.ModelProto:
-    """An 8x8x16 map, four strided slices side by side on 64, linear 32; no normalisation."""
+    """An 8x8x16 map, four strided slices side by side on 64, normalised, linear 32."""
     graph = GraphBuilder("swin_patch_merging", seed=106)
     x = graph.linear(graph.input((BATCH, 8, 8, 16)), 16, 16)
     corners = [(0, 0), (1, 0), (0, 1), (1, 1)]
     parts = [graph.slice(x, [1, 2], corner, steps=[2, 2]) for corner in corners]
     y = graph.reshape(graph.node("Concat", *parts, axis=-1), [-1, 16, 64])
+    y = _normalised(graph, y, 64)
     classify_tokens(graph, graph.relu(graph.linear(y, 64, 32)), 32)
     return graph.build()
 
@@ -190,6 +192,11 @@ def _embedded(graph: GraphBuilder, table: str) -> str:
     ids = graph.input((BATCH, 8), "ids", dtype=onnx.TensorProto.INT64)
     x = graph.node("Gather", table, ids)
     return graph.node("Add", x, graph.weight(1, 8, 32, scale=0.3, name="positions"))
+
+
+def _normalised(graph: GraphBuilder, x: str, width: int) -> str:
+    scale, shift = graph.weight(width, scale=0.2, shift=1.0), graph.weight(width, scale=0.3)
+    return graph.node("LayerNormalization", x, scale, shift, axis=-1)
 
 
 def _heads(graph: GraphBuilder, x: str, heads: int, size: int, tokens: int = 8) -> str:

@@ -139,6 +139,31 @@ def shared_head_two_levels() -> onnx.ModelProto:
     return graph.build()
 
 
+def least_greatest_chosen() -> onnx.ModelProto:
+    """Min and Max of branches, Where between two by a third: all of one width go together."""
+    graph = GraphBuilder("least_greatest_chosen", seed=80)
+    x = graph.relu(graph.conv(graph.input(IMAGE), 3, 16))
+    parts = [graph.conv(x, 16, 24) for _ in range(5)]
+    y = graph.node("Max", graph.node("Min", parts[0], parts[1]), parts[2])
+    is_less = graph.node("Less", parts[3], parts[4])
+    graph.classify(graph.node("Where", is_less, y, parts[3]), 24)
+    return graph.build()
+
+
+def mixture_of_experts() -> onnx.ModelProto:
+    """A router's Softmax weighs three experts, each a small network of its own."""
+    graph = GraphBuilder("mixture_of_experts", seed=81)
+    x = graph.gemm(graph.input((BATCH, 16)), 16, 32)
+    shares = graph.node("Softmax", graph.gemm(x, 32, 3), axis=-1)
+    y = x
+    for expert, width in enumerate((20, 24, 28)):
+        share = graph.slice(shares, [1], [expert], ends=[expert + 1])
+        made = graph.gemm(graph.relu(graph.gemm(x, 32, width)), width, 32)
+        y = graph.node("Add", y, graph.node("Mul", made, share))
+    graph.output(graph.gemm(graph.relu(y), 32, 10), (BATCH, 10))
+    return graph.build()
+
+
 CASES = (
     residual_add,
     residual_add_folded,
@@ -151,4 +176,6 @@ CASES = (
     interpolate_static_sizes,
     shared_conv_reused,
     shared_head_two_levels,
+    least_greatest_chosen,
+    mixture_of_experts,
 )
