@@ -48,6 +48,30 @@ def _embed(inputs: Sequence[Shape | None], _: Mapping[str, Any]) -> list[Shape]:
     return [out, (ids[0],), out]
 
 
+def _binary(inputs: Sequence[Shape | None], _: Mapping[str, Any]) -> list[Shape]:
+    return [tuple(np.broadcast_shapes(_known(inputs[0]), _known(inputs[3])))]
+
+
+def _global_pool(inputs: Sequence[Shape | None], attributes: Mapping[str, Any]) -> list[Shape]:
+    x = _known(inputs[0])
+    if attributes.get("channels_last"):
+        return [(x[0], *[1] * (len(x) - 2), x[-1])]
+    return [(*x[:2], *[1] * (len(x) - 2))]
+
+
+def _concat(inputs: Sequence[Shape | None], attributes: Mapping[str, Any]) -> list[Shape]:
+    parts = [_known(shape) for shape in inputs[2::3]]
+    axis = attributes["axis"] % len(parts[0])
+    joined = list(parts[0])
+    joined[axis] = sum(part[axis] for part in parts)
+    return [tuple(joined)]
+
+
+def _qgemm(inputs: Sequence[Shape | None], attributes: Mapping[str, Any]) -> list[Shape]:
+    a, b = _known(inputs[0]), _known(inputs[3])
+    return [(a[attributes.get("transA", 0)], b[1 - attributes.get("transB", 0)])]
+
+
 def _matmul(inputs: Sequence[Shape | None], attributes: Mapping[str, Any]) -> list[Shape]:
     left, right = (list(_known(shape)) for shape in inputs[:2])
     if attributes.get("transBatchA") or attributes.get("transBatchB"):
@@ -103,6 +127,13 @@ _RULES: dict[str, _Rule] = {
     "FusedMatMul": _matmul,
     "GroupQueryAttention": _grouped_query,
     "MultiHeadAttention": _multi_head,
+    "QGemm": _qgemm,
+    "QLinearAdd": _binary,
+    "QLinearConcat": _concat,
+    "QLinearGlobalAveragePool": _global_pool,
+    "QLinearLeakyRelu": _same,
+    "QLinearMul": _binary,
+    "QLinearSigmoid": _same,
     **dict.fromkeys(
         [
             "LayerNormalization",

@@ -25,10 +25,14 @@ from graph_analysis.folding import fold
 _UNSHARED_OPS = frozenset(
     {
         "BatchNormalization",
+        "ConvInteger",
         "DequantizeLinear",
         "GroupNormalization",
         "InstanceNormalization",
         "LayerNormalization",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
         "QuantizeLinear",
         "RMSNormalization",
         "SimplifiedLayerNormalization",

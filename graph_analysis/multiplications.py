@@ -8,7 +8,7 @@ Everything else counts 0.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +99,11 @@ def _conv(operands: _Operands) -> list[tuple[int, Factors]]:
     return [(kernel * int(np.prod(positions[2:])) * positions[0], weight[:2])]
 
 
+def _qlinear_conv(operands: _Operands) -> list[tuple[int, Factors]]:
+    inputs = operands.vertex.inputs
+    return _conv(replace(operands, vertex=replace(operands.vertex, inputs=(inputs[0], inputs[3]))))
+
+
 def _gemm(operands: _Operands) -> list[tuple[int, Factors]]:
     vertex = operands.vertex
     inner = operands.factors(vertex.inputs[0])[0 if vertex.attributes.get("transA") else 1]
@@ -164,6 +169,7 @@ _MICROSOFT: dict[str, Rule] = {"Attention": _attention}
 RULES: dict[str, Rule] = {
     "Attention": _attention_apart,
     "Conv": _conv,
+    "ConvInteger": _conv,
     "ConvTranspose": _conv,
     "Einsum": _einsum,
     "FusedConv": _conv,
@@ -172,6 +178,10 @@ RULES: dict[str, Rule] = {
     "Gemm": _gemm,
     "GroupQueryAttention": _attention_apart,
     "MatMul": _matmul,
+    "MatMulInteger": _matmul,
     "MultiHeadAttention": _attention_apart,
+    "QGemm": _gemm,
+    "QLinearConv": _qlinear_conv,
+    "QLinearMatMul": _matmul,
     **dict.fromkeys(GATES, _recurrent),
 }

@@ -147,6 +147,9 @@ def _infer_fused(
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     inputs = [shapes.shape.get(name) if name else None for name in node.input]
     floats = [n for n in node.input if shapes.dtype.get(n) not in (None, *_INTEGERS)]
+    if node.op_type.startswith("QLinear") or (node.op_type == "QGemm" and len(node.input) > 7):
+        # made of what goes in, not of its scales
+        floats = list(node.input[2:3] if node.op_type == "QLinearConcat" else node.input[:1])
     for name, shape in zip(
         node.output, fused_shapes(node.op_type, inputs, attributes), strict=False
     ):

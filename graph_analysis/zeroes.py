@@ -6,13 +6,14 @@ two activations has no weights that could: there the position itself must be 0. 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from graph_analysis.coupling import Labels
 from graph_analysis.labels import Axes, Classes, Demand, Labelling
 from graph_analysis.rules.einsum import equation_of
+from graph_analysis.rules.integer import has_point
 from graph_analysis.rules.quantised import is_round_trip
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
@@ -197,7 +198,40 @@ def _dequantize(lookup: Lookup, vertex: Vertex) -> Zeroes:
     name = vertex.inputs[0]
     if name in lookup.graph.initializers:
         return lookup.zero(name) | lookup.zero(vertex.inputs[1])
-    return lookup.zero(name) if is_round_trip(lookup.graph, vertex) else _NONE
+    point = vertex.inputs[2] if len(vertex.inputs) > 2 else ""
+    if is_round_trip(lookup.graph, vertex) or has_point(lookup.graph, name, point):
+        return lookup.zero(name)
+    return _NONE
+
+
+def _qlinear_conv(lookup: Lookup, vertex: Vertex) -> Zeroes:
+    """QLinearConv, ConvInteger, QGemm: at the zero point where weight and bias are 0."""
+    weight, bias = {"QLinearConv": (3, 8), "QGemm": (3, 6)}.get(vertex.op_type, (1, 99))
+    names = [vertex.inputs[0], vertex.inputs[weight], *vertex.inputs[bias : bias + 1]]
+    return _with_bias(lookup, replace(vertex, inputs=tuple(names)))
+
+
+def _stored_product(lookup: Lookup, vertex: Vertex) -> Zeroes:
+    """MatMul and Mul of stored numbers: 0 where a factor is at its zero point."""
+    names, rule = _stored(lookup, vertex), _mul if vertex.op_type == "QLinearMul" else _matmul
+    plain = replace(vertex, inputs=tuple(names))
+    return rule(lookup, plain) if all(names) else _NONE
+
+
+def _stored_sum(lookup: Lookup, vertex: Vertex) -> Zeroes:
+    names = _stored(lookup, vertex)
+    return lookup.all_operands(replace(vertex, inputs=tuple(names))) if all(names) else _NONE
+
+
+def _stored(lookup: Lookup, vertex: Vertex) -> list[str]:
+    """The two operands; empty for an activation of which it is not known when it is 0."""
+    slots, points = ((0, 1), (2, 3)) if vertex.op_type == "MatMulInteger" else ((0, 3), (2, 5))
+    pairs = [
+        (vertex.inputs[slot], vertex.inputs[point] if point < len(vertex.inputs) else "")
+        for slot, point in zip(slots, points, strict=True)
+    ]
+    graph = lookup.graph
+    return [n if n in graph.weights or has_point(graph, n, p) else "" for n, p in pairs]
 
 
 def _fused_conv(lookup: Lookup, vertex: Vertex) -> Zeroes:
@@ -359,9 +393,11 @@ _RULES: dict[str, Rule] = {
     "Loop": _concat,
     "Scan": _concat,
     "Conv": _with_bias,
+    "ConvInteger": _qlinear_conv,
     "ConvTranspose": _with_bias,
     "DequantizeLinear": _dequantize,
     "Div": _div,
+    "DynamicQuantizeLinear": _quantize,
     "Einsum": _einsum,
     "FusedConv": _fused_conv,
     "FusedGemm": _fused_conv,
@@ -370,9 +406,15 @@ _RULES: dict[str, Rule] = {
     "InstanceNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "MatMul": _matmul,
+    "MatMulInteger": _stored_product,
     "Mul": _mul,
     "Pad": _pad,
     "Pow": _pow,
+    "QGemm": _qlinear_conv,
+    "QLinearAdd": _stored_sum,
+    "QLinearConv": _qlinear_conv,
+    "QLinearMatMul": _stored_product,
+    "QLinearMul": _stored_product,
     "QuantizeLinear": _quantize,
     "RMSNormalization": _layer_norm,
     "Resize": _resize,

@@ -35,7 +35,11 @@ def dequantize(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 def has_zero_at_zero(graph: TraceGraph, vertex: Vertex) -> bool:
     """Whether the stored value 0 means 0: no zero point, or one of zeros."""
-    name = vertex.inputs[2] if len(vertex.inputs) > 2 else ""
+    return is_zero_point_zero(graph, vertex.inputs[2] if len(vertex.inputs) > 2 else "")
+
+
+def is_zero_point_zero(graph: TraceGraph, name: str) -> bool:
+    """Whether a zero point is left out or holds nothing but 0."""
     if not name:
         return True
     tensor = graph.initializers.get(name)

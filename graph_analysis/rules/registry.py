@@ -13,6 +13,7 @@ from graph_analysis.rules import (
     einsum,
     elementwise,
     fused,
+    integer,
     lengths,
     movement,
     normalisation,
@@ -29,6 +30,7 @@ _RULES: dict[str, Rule] = {
     **contraction.RULES,
     **einsum.RULES,
     **elementwise.RULES,
+    **integer.RULES,
     **lengths.RULES,
     **movement.RULES,
     **normalisation.RULES,
@@ -36,7 +38,7 @@ _RULES: dict[str, Rule] = {
     **recurrent.RULES,
     **spatial.RULES,
 }
-_FUSED: Mapping[str, Rule] = fused.RULES
+_FUSED: Mapping[str, Rule] = {**fused.RULES, **integer.MICROSOFT}
 
 
 def apply_rules(graph: TraceGraph, *, gated: frozenset[Edge] = frozenset()) -> Labelling:
