@@ -41,7 +41,9 @@ def embed(model: onnx.ModelProto, folder: Path) -> int:
             not fit the file or the tensor; more data than one ONNX file can hold.
     """
     tensors = external_tensors(model)
-    total = model.ByteSize()
+    if not tensors:
+        return 0
+    total = model.ByteSize()  # writes the whole model to count it
     for tensor in tensors:
         wanted = stored_bytes(tensor)
         total += wanted

@@ -21,6 +21,7 @@ from graph_analysis.bodies import CONTROL, Bodies, flatten, graphs_of, has_bodie
 from graph_analysis.errors import ModelError
 from graph_analysis.external_data import densify, embed, external_tensors
 from graph_analysis.folding import fold
+from graph_analysis.model_file import WireError, read_model
 
 _UNSHARED_OPS = frozenset(
     {
@@ -80,9 +81,10 @@ def load_model(source: Path | bytes) -> LoadedModel:
         ModelError: The file is unreadable, truncated, no ONNX model, has nothing to run, or keeps
             weights in other files that cannot be had.
     """
-    data = source if isinstance(source, bytes) else _read(source)
-    digest = hashlib.sha256(data)
-    model = _parse(data)
+    if isinstance(source, bytes):
+        model, digest = _parse(source), hashlib.sha256(source)
+    else:
+        model, digest = _read(source)
     _check(model)
     for tensor in _embedded(model, source):
         digest.update(tensor.raw_data)
@@ -108,9 +110,13 @@ def load_model(source: Path | bytes) -> LoadedModel:
     )
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[onnx.ModelProto, "hashlib._Hash"]:
     try:
-        return path.read_bytes()
+        try:
+            return read_model(path)
+        except (WireError, DecodeError):  # read as one string, it is said what is wrong
+            data = path.read_bytes()
+            return _parse(data), hashlib.sha256(data)
     except OSError as error:
         message = f"cannot read model {str(path)!r}: {error.strerror}; check the path"
         raise ModelError(message, code="model-unreadable", param=str(path)) from error
