@@ -313,7 +313,7 @@ def _skip_layer_norm(lookup: Lookup, vertex: Vertex) -> Zeroes:
 
 
 def _either(lookup: Lookup, vertex: Vertex) -> Zeroes:
-    """If: 0 where it is 0 in both branches."""
+    """If: 0 where it is 0 in both branches; Loop, Scan: where it is 0 in all that is carried."""
     return lookup.carriers(vertex)
 
 
@@ -390,8 +390,8 @@ _RULES: dict[str, Rule] = {
     "Clip": _clip,
     "Concat": _concat,
     "If": _either,  # in the flat view: one of its branches
-    "Loop": _concat,
-    "Scan": _concat,
+    "Loop": _either,
+    "Scan": _either,
     "Conv": _with_bias,
     "ConvInteger": _qlinear_conv,
     "ConvTranspose": _with_bias,

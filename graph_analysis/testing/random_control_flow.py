@@ -48,8 +48,8 @@ class _Network:
         return BodyBuilder("body" if shared else f"body{self._bodies}", seed=self._bodies)
 
     def _block(self, graph: GraphBuilder, x: str, width: int, *, depth: int) -> tuple[str, int]:
-        kinds = ("linear", "residual", "norm", "if", "loop", "scan")
-        kind = str(self._rng.choice(kinds[: 3 if depth > 2 else 6]))
+        kinds = ("linear", "residual", "norm", "length", "if", "loop", "scan")
+        kind = str(self._rng.choice(kinds[: 4 if depth > 2 else 7]))
         if kind == "linear":
             wider = self._width()
             return graph.node("Tanh", graph.linear(x, width, wider)), wider
@@ -61,6 +61,10 @@ class _Network:
             scale = graph.weight(width, scale=0.2, shift=1.0, name="scale")
             # a large epsilon: the statistics of one kept position would blow rounding up
             return graph.node("LayerNormalization", x, scale, axis=-1, epsilon=0.1), width
+        if kind == "length":
+            squares = graph.node("ReduceSumSquare", x, axes=[-1], keepdims=1)
+            length = graph.node("Sqrt", graph.node("Add", squares, graph.constant(1.0)))
+            return graph.node("Div", x, length), width
         write = {"if": self._if, "loop": self._loop, "scan": self._scan}[kind]
         return write(graph, x, width, depth + 1)
 

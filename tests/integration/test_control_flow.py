@@ -294,6 +294,25 @@ def test_an_if_is_zero_where_both_branches_are(op_type: str, is_masked: bool) ->
     assert {g.units: g.masked for g in analysis.space.groups} == {24: False, 16: is_masked}
 
 
+def test_what_a_loop_puts_out_may_be_summed() -> None:
+    graph = GraphBuilder("summed")
+    x = graph.linear(graph.input((BATCH, 12)), 12, 24)
+    body = BodyBuilder("body", seed=1)
+    body.take("step", dtype=TensorProto.INT64)
+    body.result(body.node("Identity", body.take("goes_on", dtype=TensorProto.BOOL)), dtype=9)
+    state = body.node("Tanh", body.linear(body.take("state"), 24, 24))
+    body.result(state)
+    body.result(body.node("Tanh", body.linear(state, 24, 20)))
+    last, steps = graph.nodes("Loop", graph.constant(3), "", x, outputs=2, body=body.graph())
+    one = graph.node("ReduceSum", last, graph.constant([1]), keepdims=1)
+    other = graph.node("ReduceSum", steps, graph.constant([0, 2]), keepdims=0)
+    other = graph.node("Unsqueeze", other, graph.constant([1]))
+    graph.output(graph.linear(graph.node("Concat", one, other, axis=1), 2, 5), (BATCH, 5))
+    analysis = check_all(graph.build())
+    # the state of the next iteration could be anything, as far as is known
+    assert {g.units: g.masked for g in analysis.space.groups} == {24: True, 20: False}
+
+
 def test_two_loops_with_the_same_names() -> None:
     graph = GraphBuilder("two_loops")
     x = graph.linear(graph.input((BATCH, 12)), 12, 24)
