@@ -25,7 +25,7 @@ CONTROL = "secateur.control"
 MAX_DEPTH = 8  # bodies inside bodies
 MAX_NODES = 20_000  # in all bodies below one node of the main graph
 _KINDS = ("If", "Loop", "Scan")
-_ADDED = frozenset({"control", "carried", "is_counted"})  # attributes that no file has
+_ADDED = frozenset({"control", "carried", "is_counted", "stated"})  # attributes that no file has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +206,7 @@ class _Layout:
         out.output.extend([""] * missing)  # outputs at the end may be left out
         out.attribute.extend(plain)
         out.attribute.append(onnx.helper.make_attribute("control", name))
+        out.attribute.append(onnx.helper.make_attribute("stated", len(node.output)))
         if node.op_type != "If":
             out.attribute.append(onnx.helper.make_attribute("carried", carried))
             out.attribute.append(onnx.helper.make_attribute("is_counted", int(counted)))

@@ -93,9 +93,8 @@ class _Folding:
             enter = self.enters[control]
             given, inputs = list(enter.input), list(enter.output)
             made = list(node.input[len(inputs) :])
-        outputs = list(node.output)
-        while outputs and not outputs[-1]:
-            outputs.pop()
+        stated = next(a.i for a in node.attribute if a.name == "stated")
+        outputs = list(node.output)[:stated]
         owner = onnx.helper.make_node(node.op_type, given, outputs, name=node.name)
         if node.doc_string:
             owner.doc_string = node.doc_string
@@ -128,8 +127,7 @@ class _Folding:
             self._add_info(body.output.add(), name)
             if not body.output[place].HasField("type") and template.output[place].HasField("type"):
                 body.output[place].type.CopyFrom(template.output[place].type)
-                if body.output[place].type.HasField("tensor_type"):
-                    body.output[place].type.tensor_type.ClearField("shape")
+                _forget_lengths(body.output[place])
         for tensor in self.tensors.get(number, []):
             copy = body.initializer.add()
             copy.CopyFrom(tensor)
@@ -159,6 +157,13 @@ class _Folding:
 
     def _tensor(self, name: str) -> str:
         return self.bodies.tensor_names.get(name, name)
+
+
+def _forget_lengths(value: onnx.ValueInfoProto) -> None:
+    """Keep type and rank, for which a runtime may ask."""
+    if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
 
 
 def _control_of(node: onnx.NodeProto) -> str:

@@ -4,20 +4,16 @@ Every comparison runs both branches of an If (the inputs and their negatives), w
 optimisations off and on.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from exporters.masked import mask
 from exporters.surgeon import shrink
 from graph_analysis.bodies import graphs_of
-from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import GroupKind
 from graph_analysis.solution import Solution
 from graph_analysis.testing import (
@@ -27,98 +23,15 @@ from graph_analysis.testing import (
     random_control_flow_network,
 )
 from graph_analysis.testing.control_flow import CASES, BodyBuilder
-from tests.integration.golden import (
-    Feeds,
-    Outputs,
-    analysis_of,
-    differences,
-    feeds_of,
-    nothing_removed,
-    random_solution,
+from tests.integration.bodies import (
+    check,
+    check_all,
+    outcome,
+    the_if,
+    tokens,
+    units,
 )
-
-LEVELS = (
-    ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-)
-
-
-def outputs(model: onnx.ModelProto, feeds: Feeds, level: ort.GraphOptimizationLevel) -> Outputs:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = level
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
-
-
-def both_signs(model: onnx.ModelProto) -> list[Feeds]:
-    """Inputs for which a condition on their sum is true, and inputs for which it is not."""
-    drawn = [feeds_of(model, batch, seed) for seed, batch in enumerate((3, 1, 2))]
-    return drawn + [{name: -values for name, values in feeds.items()} for feeds in drawn]
-
-
-def outcome(masked: onnx.ModelProto, cut: onnx.ModelProto) -> list[str]:
-    return [
-        difference
-        for level in LEVELS
-        for feeds in both_signs(masked)
-        for difference in differences(outputs(masked, feeds, LEVELS[0]), outputs(cut, feeds, level))
-    ]
-
-
-def check(analysis: Analysis, solution: Solution) -> onnx.ModelProto:
-    """Masked == cut on both sides of every condition, and predicted == counted."""
-    cut = shrink(analysis, solution)
-    onnx.checker.check_model(cut, full_check=True)
-    assert outcome(mask(analysis, solution), cut) == [], solution.to_json()
-    again = analysis_of(cut)
-    assert again.macs(nothing_removed(again)) == analysis.macs(solution)
-    assert again.parameters(nothing_removed(again)) == analysis.parameters(solution)
-    return cut
-
-
-def check_all(model: onnx.ModelProto) -> Analysis:
-    """Nothing, every group alone, and random solutions."""
-    analysis = analysis_of(model)
-    assert outcome(model, check(analysis, nothing_removed(analysis))) == []
-    for group in analysis.space.groups:
-        solution = Solution.of(analysis.space, {group.id: (group.units - 1,)})
-        if not analysis.violations(solution):
-            check(analysis, solution)
-    for seed in range(4):
-        check(analysis, random_solution(analysis, seed))
-    return analysis
-
-
-def units(analysis: Analysis) -> list[int]:
-    return sorted(group.units for group in analysis.space.groups if group.units > 1)
-
-
-def reasons(analysis: Analysis) -> str:
-    return "\n".join(entry.reason for entry in analysis.space.frozen)
-
-
-def the_if(
-    graph: GraphBuilder, condition: str, write: Callable[[BodyBuilder], str], other: str
-) -> str:
-    """An If with a then-branch by ``write``, and a copy of ``other`` for the else-branch."""
-    then, copy = BodyBuilder("then", seed=7), BodyBuilder("else", seed=8)
-    then.result(write(then))
-    copy.result(copy.node("Identity", other))
-    return graph.node("If", condition, then_branch=then.graph(), else_branch=copy.graph())
-
-
-def tokens(width: int = 24) -> tuple[GraphBuilder, str, str]:
-    """A graph, a condition on its input, and the input's linear image of a given width."""
-    graph = GraphBuilder("tokens")
-    x = graph.input((BATCH, 8, 12))
-    condition = graph.node("Greater", graph.node("ReduceSum", x, keepdims=0), graph.constant(0.0))
-    return graph, condition, graph.linear(x, 12, width)
-
+from tests.integration.golden import analysis_of, random_solution
 
 # The hard cases -----------------------------------------------------------------------------------
 
@@ -237,6 +150,44 @@ def test_a_structure_outside_may_have_its_gate_before_a_body() -> None:
     (structure,) = analysis.structures
     assert structure.gates
     check(analysis, Solution.of(analysis.space, {structure.group.id: (0,)}))
+
+
+def test_what_a_scan_hands_out_may_come_to_be_an_outer_tensor() -> None:
+    graph, _, x = tokens()
+    row = graph.node("ReduceSum", x, graph.constant([1]), keepdims=0)
+    side = graph.linear(graph.relu(graph.linear(row, 24, 32)), 32, 24)
+    body = BodyBuilder("cell", seed=1)
+    body.take("slice")
+    body.result(body.node("Add", side, row), shape=(BATCH, 24))
+    attributes = {"scan_input_axes": [1], "scan_output_axes": [1]}
+    steps = graph.node("Scan", x, num_scan_inputs=1, body=body.graph(), **attributes)
+    graph._nodes[-1].doc_string = "kept"
+    graph.output(graph.linear(steps, 24, 5), (BATCH, 8, 5))
+    analysis = check_all(graph.build())
+    group = next(g for g in analysis.space.groups if g.kind is GroupKind.OPERATOR)
+    cut = check(analysis, Solution.of(analysis.space, {group.id: (0,)}))
+    (node,) = (node for node in cut.graph.node if node.op_type == "Scan")
+    assert node.doc_string == "kept"
+    ((_, inside),) = graphs_of(node)
+    assert [inner.op_type for inner in inside.node] == ["Identity"]
+
+
+def test_operators_in_a_body_may_leave_outputs_out() -> None:
+    graph, condition, x = tokens(width=16)
+
+    def write(body: BodyBuilder) -> str:
+        turned = body.transpose(x, (1, 0, 2))
+        w, r = body.weight(1, 48, 16, scale=0.25), body.weight(1, 48, 12, scale=0.25)
+        steps, last = body.nodes("LSTM", turned, w, r, outputs=2, hidden_size=12)
+        body._nodes[-1].output[0] = ""
+        state = body.node(
+            "Unsqueeze", body.node("Squeeze", last, body.constant([0])), body.constant([1])
+        )
+        assert steps
+        return body.linear(body.node("Expand", state, body.constant([1, 8, 1])), 12, 16)
+
+    graph.output(graph.linear(the_if(graph, condition, write, x), 16, 5), (BATCH, 8, 5))
+    assert units(check_all(graph.build())) == [12, 16]
 
 
 def test_norms_in_a_branch_are_masked() -> None:
@@ -365,118 +316,3 @@ def test_a_loop_that_ends_by_its_own_condition() -> None:
     analysis = check_all(graph.build())
     assert units(analysis) == [20, 24]
     assert analysis.space.model.macs < 12 * 24 + 2 * 24 * (24 + 20) + 24 * 5 + 20 * 4 * 6
-
-
-# What stays, and why ------------------------------------------------------------------------------
-
-
-def test_a_scan_along_the_channels_keeps_them() -> None:
-    graph, _, x = tokens()
-    body = BodyBuilder("cell", seed=1)
-    body.result(body.node("Tanh", body.take("slice")))
-    steps = graph.node(
-        "Scan",
-        graph.relu(x),
-        num_scan_inputs=1,
-        scan_input_axes=[2],
-        scan_output_axes=[2],
-        body=body.graph(),
-    )
-    graph.output(graph.linear(steps, 24, 5), (BATCH, 8, 5))
-    analysis = check_all(graph.build())
-    assert units(analysis) == []
-    assert "runs along it" in reasons(analysis)
-
-
-def test_a_loop_over_the_channels_keeps_them() -> None:
-    graph, _, x = tokens()
-    count = graph.node("Squeeze", graph.node("Shape", x, start=2, end=3))
-    body = BodyBuilder("body", seed=1)
-    step = body.take("step", dtype=TensorProto.INT64)
-    body.result(body.node("Identity", body.take("goes_on", dtype=TensorProto.BOOL)), dtype=9)
-    body.result(body.node("Tanh", body.node("Gather", x, step, axis=2)))
-    made = graph.node("Loop", count, "", body=body.graph())
-    graph.output(graph.node("ReduceSum", made, graph.constant([0]), keepdims=0), (BATCH, 8))
-    assert units(check_all(graph.build())) == []
-
-
-def test_a_branch_that_is_a_constant_keeps_the_other() -> None:
-    graph, condition, x = tokens()
-
-    def write(body: BodyBuilder) -> str:
-        values = np.random.default_rng(0).normal(size=(3, 8, 24)).astype(np.float32)
-        return body.node("Constant", value=numpy_helper.from_array(values))
-
-    chosen = the_if(graph, condition, write, graph.linear(graph.relu(x), 24, 24))
-    graph.output(graph.linear(chosen, 24, 5), (BATCH, 8, 5))
-    model = graph.build()
-    for value in (model.graph.input[0], model.graph.output[0]):
-        value.type.tensor_type.shape.dim[0].dim_value = 3
-    analysis = check_all(model)
-    assert units(analysis) == [24]
-    assert "the other branch of" in reasons(analysis)
-
-
-def nested(depth: int) -> onnx.ModelProto:
-    graph, condition, x = tokens()
-    hidden = graph.linear(graph.relu(x), 24, 20)
-
-    def write(body: BodyBuilder, level: int) -> str:
-        if level == depth:
-            return body.linear(hidden, 20, 16)
-        then = BodyBuilder(f"then{level}", seed=level)
-        other = BodyBuilder(f"else{level}", seed=level + 50)
-        then.result(write(then, level + 1))
-        other.result(other.node("Tanh", other.linear(hidden, 20, 16)))
-        return body.node("If", condition, then_branch=then.graph(), else_branch=other.graph())
-
-    chosen = write(graph, 0)  # type: ignore[arg-type]
-    graph.output(graph.linear(chosen, 16, 5), (BATCH, 8, 5))
-    return graph.build()
-
-
-def test_bodies_are_looked_into_down_to_a_depth() -> None:
-    assert units(check_all(nested(8))) == [16, 20, 24]
-    analysis = check_all(nested(9))
-    assert units(analysis) == [24]
-    assert "nested deeper than 8" in reasons(analysis)
-
-
-def test_a_state_that_grows_says_so() -> None:
-    analysis = analysis_of(HARD_CASES["loop_growing_state"]())
-    assert "may change its shape between iterations" in reasons(analysis)
-
-
-def test_branches_of_different_shapes_say_so() -> None:
-    analysis = analysis_of(HARD_CASES["if_different_shapes"]())
-    assert "its branches give different shapes" in reasons(analysis)
-
-
-def test_bodies_form_no_structures_and_say_so() -> None:
-    graph, condition, x = tokens()
-
-    def write(body: BodyBuilder) -> str:
-        branch = body.linear(body.relu(body.linear(x, 24, 32)), 32, 24)
-        return body.node("Add", x, branch)
-
-    chosen = the_if(graph, condition, write, x)
-    graph.output(graph.linear(chosen, 24, 5), (BATCH, 8, 5))
-    analysis = check_all(graph.build())
-    assert {group.kind for group in analysis.space.groups} == {GroupKind.CHANNEL}
-    assert any(entry.reason.startswith("lies in a body of 'if_") for entry in analysis.refused)
-
-
-def test_a_sequence_that_goes_round_stays() -> None:
-    graph, _, x = tokens()
-    body = BodyBuilder("body", seed=1)
-    body.take("step", dtype=TensorProto.INT64)
-    body.result(body.node("Identity", body.take("goes_on", dtype=TensorProto.BOOL)), dtype=9)
-    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
-    body._inputs.append(helper.make_value_info("state", kind))
-    longer = body.node("SequenceInsert", "state", body.relu(x))
-    body._outputs.append(helper.make_value_info(longer, kind))
-    empty = graph.node("SequenceEmpty")
-    last = graph.node("Loop", graph.constant(3), "", empty, body=body.graph())
-    joined = graph.node("ConcatFromSequence", last, axis=1)
-    graph.output(graph.node("ReduceMean", joined, axes=[1], keepdims=0), (BATCH, 24))
-    assert units(check_all(graph.build())) == []

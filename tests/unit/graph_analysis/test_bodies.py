@@ -114,7 +114,7 @@ def test_outputs_that_are_left_out_stay_left_out() -> None:
     flat, bodies = flatten(model)
     assert len(flat.graph.node[-1].input) == 7
     (back,) = (n for n in fold(flat, bodies).graph.node if n.op_type == "If")
-    assert list(back.output) == ["if_2_0"]
+    assert list(back.output) == ["if_2_0", ""]
     assert list(back.input) == list(node.input)
 
 
@@ -169,6 +169,11 @@ def test_what_cannot_be_laid_out_says_why() -> None:
     model = an_if(*branches())
     (node,) = (node for node in model.graph.node if node.op_type == "If")
     node.op_type = "SequenceMap"
+    assert left(model) == "the body of a 'SequenceMap' is not looked into"
+
+    graphs = helper.make_attribute("bodies", [body.graph() for body in branches()])
+    node.attribute.append(graphs)
+    node.domain = "elsewhere"
     assert left(model) == "the body of a 'SequenceMap' is not looked into"
 
     model = an_if(*branches())
