@@ -1,4 +1,4 @@
-"""Hard cases about quantisation: pairs of QuantizeLinear and DequantizeLinear, int8 weights.
+"""Hard cases about quantisation: QuantizeLinear and DequantizeLinear, operators on integers.
 
 All scales are powers of two, so that sums are exact in any order: a step that falls on the other
 side of a rounding would hide a wrong cut, or look like one.
@@ -10,6 +10,7 @@ import onnx
 from graph_analysis.testing.builder import BATCH, GraphBuilder
 
 IMAGE = (BATCH, 3, 16, 16)
+MICROSOFT = "com.microsoft"
 CHANNELS = 1  # axis of activations
 
 
@@ -55,6 +56,79 @@ def qdq_norm_over_channel() -> onnx.ModelProto:
     return graph.build()
 
 
+def qlinear_convolutions() -> onnx.ModelProto:
+    """Operators on stored integers throughout: convolutions, an Add, a Concat, a last Gemm."""
+    graph = GraphBuilder("qlinear_convolutions", seed=164)
+    scale, zero = _stored_as(graph)
+    x = graph.node("QuantizeLinear", graph.input(IMAGE), scale, zero)
+    trunk = _qlinear_conv(graph, x, 3, 16)
+    inner = _qlinear_conv(graph, trunk, 16, 24)
+    added = _qlinear_conv(graph, inner, 24, 16)
+    trunk = graph.node(
+        "QLinearAdd", trunk, scale, zero, added, scale, zero, scale, zero, domain=MICROSOFT
+    )
+    deep = _qlinear_conv(graph, trunk, 16, 16, groups=16)
+    parts = [deep, scale, zero, _qlinear_conv(graph, trunk, 16, 12), scale, zero]
+    y = graph.node("QLinearConcat", scale, zero, *parts, axis=1, domain=MICROSOFT)
+    y = graph.node("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2])
+    y = _qlinear_conv(graph, y, 28, 20)
+    y = graph.node("QLinearGlobalAveragePool", y, scale, zero, scale, zero, domain=MICROSOFT)
+    weight, fine = _integers(graph, (10, 20)), graph.constant(np.float32(2**-8))
+    none = graph.integers(np.int8(0), dtype="int8")
+    y = graph.node(
+        "QGemm", graph.node("Flatten", y), scale, zero, weight, fine, none, transB=1,
+        domain=MICROSOFT,
+    )  # fmt: skip
+    graph.output(y, (BATCH, 10))
+    return graph.build()
+
+
+def dynamic_ranges() -> onnx.ModelProto:
+    """Ranges measured at run time before MatMulInteger and ConvInteger, scaled back to floats."""
+    graph = GraphBuilder("dynamic_ranges", seed=165)
+    x = graph.input((BATCH, 3, 8, 8))
+    for channels_in, channels_out in ((3, 16), (16, 24)):
+        weight = _integers(graph, (channels_out, channels_in, 3, 3))
+        x = graph.relu(_dynamic(graph, "ConvInteger", x, weight, channels_out, pads=[1] * 4))
+    x = graph.node("Flatten", graph.node("GlobalAveragePool", x))
+    x = graph.relu(_dynamic(graph, "MatMulInteger", x, _integers(graph, (24, 20)), 20))
+    graph.output(_dynamic(graph, "MatMulInteger", x, _integers(graph, (20, 10)), 10), (BATCH, 10))
+    return graph.build()
+
+
+def _dynamic(
+    graph: GraphBuilder, op_type: str, x: str, weight: str, made: int, **attributes: object
+) -> str:
+    stored, scale, zero = graph.nodes("DynamicQuantizeLinear", x, outputs=3)
+    y = graph.node(op_type, stored, weight, zero, **attributes)
+    y = graph.node("Mul", graph.node("Cast", y, to=onnx.TensorProto.FLOAT), scale)
+    axes = (made, 1, 1) if op_type == "ConvInteger" else (made,)
+    y = graph.node("Mul", y, graph.weight(*axes, scale=2**-10, shift=2**-7, name="scale"))
+    return graph.node("Add", y, graph.weight(*axes, scale=0.5, name="bias"))
+
+
+def _qlinear_conv(
+    graph: GraphBuilder, x: str, channels_in: int, channels_out: int, *, groups: int = 1
+) -> str:
+    weight = _integers(graph, (channels_out, channels_in // groups, 3, 3))
+    zeros = graph.integers(np.zeros(channels_out), dtype="int8")
+    fine = _scales(graph, channels_out, 2**-8 if groups == 1 else 2**-6)
+    rng = np.random.default_rng(channels_out)
+    bias = graph.integers(np.round(rng.normal(size=channels_out) * 500), name="bias")
+    stored = _stored_as(graph)
+    operands = [x, *stored, weight, fine, zeros, *stored, bias]
+    return graph.node("QLinearConv", *operands, pads=[1] * 4, group=groups)
+
+
+def _stored_as(graph: GraphBuilder) -> tuple[str, str]:
+    return graph.constant(np.float32(2**-5)), graph.integers(np.uint8(110), dtype="uint8")
+
+
+def _integers(graph: GraphBuilder, shape: tuple[int, ...]) -> str:
+    values = np.random.default_rng(sum(shape)).normal(size=shape) * 40
+    return graph.integers(np.round(np.clip(values, -127, 127)), dtype="int8", name="weight")
+
+
 def _rounded(graph: GraphBuilder, x: str) -> str:
     """Round an activation to uint8 steps around a zero point, and back."""
     scale, zero = graph.constant(np.float32(2**-5)), graph.integers(np.uint8(110), dtype="uint8")
@@ -95,4 +169,6 @@ CASES = (
     qdq_int8_weights,
     qdq_uint8_weights,
     qdq_norm_over_channel,
+    qlinear_convolutions,
+    dynamic_ranges,
 )

@@ -41,6 +41,8 @@ def units(analysis: Analysis, kind: GroupKind) -> list[int]:
         ("fused_conv", [16, 24, 24], []),
         ("fake_quant_qdq", [24, 32], []),
         ("qdq_int8_weights", [24, 32], []),
+        ("qlinear_convolutions", [12, 16, 20, 24], []),
+        ("dynamic_ranges", [16, 20, 24], []),
     ],
 )
 def test_units(name: str, channels: list[int], heads: list[int]) -> None:
@@ -86,6 +88,12 @@ def test_an_operator_of_an_unknown_domain_is_a_boundary() -> None:
         ("MultiHeadAttention", [(2, 8, 4, 3, 5)], {"num_heads": 4}, [(2, 8, 20)]),
         ("Attention", [(2, 8, 4), (4, 12)], {}, []),
         ("Attention", [(2, 8, 4), None], {"num_heads": 2}, []),
+        ("QLinearAdd", [(2, 8), (), (), (1, 8)], {}, [(2, 8)]),
+        ("QLinearConcat", [(), (), (2, 3), (), (), (2, 5)], {"axis": -1}, [(2, 8)]),
+        ("QLinearGlobalAveragePool", [(2, 8, 4, 4)], {}, [(2, 8, 1, 1)]),
+        ("QLinearGlobalAveragePool", [(2, 4, 4, 8)], {"channels_last": 1}, [(2, 1, 1, 8)]),
+        ("QGemm", [(2, 8), (), (), (8, 5)], {}, [(2, 5)]),
+        ("QGemm", [(2, 8), (), (), (5, 8)], {"transB": 1}, [(2, 5)]),
         ("NobodyKnows", [(2, 8)], {}, []),
         ("Gelu", [None], {}, []),
     ],
