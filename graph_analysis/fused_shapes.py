@@ -121,7 +121,18 @@ def _grouped_query(inputs: Sequence[Shape | None], attributes: Mapping[str, Any]
 
 
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(["BiasGelu", "FastGelu", "Gelu", "QuickGelu", "RotaryEmbedding"], _same),
+    **dict.fromkeys(
+        [
+            "BiasGelu",
+            "DequantizeLinear",
+            "FastGelu",
+            "Gelu",
+            "QuantizeLinear",
+            "QuickGelu",
+            "RotaryEmbedding",
+        ],
+        _same,
+    ),
     "Attention": _attention,
     "EmbedLayerNormalization": _embed,
     "FusedMatMul": _matmul,

@@ -21,10 +21,20 @@ from graph_analysis.known_shapes import Array, Shapes
 _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
 # operators that onnx defines by a function body, which its per-node inference does not enter
 _SAME_SHAPE = frozenset(
-    {"Celu", "Gelu", "GroupNormalization", "HardSwish", "Mish", "RMSNormalization", "Swish"}
+    {
+        "Celu",
+        "Gelu",
+        "GroupNormalization",
+        "HardSwish",
+        "Mish",
+        "RMSNormalization",
+        "Swish",
+    }
 )
 # what ONNX Runtime's optimisers write into the standard domain, whatever the opset
 _ALSO_FUSED = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
+# operators on stored integers -> input whose element type the result has
+_TYPED_BY = {"DequantizeLinear": 1, "QGemm": 0, "QLinearConcat": 2, "QuantizeLinear": 2}
 _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 
 
@@ -147,9 +157,11 @@ def _infer_fused(
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     inputs = [shapes.shape.get(name) if name else None for name in node.input]
     floats = [n for n in node.input if shapes.dtype.get(n) not in (None, *_INTEGERS)]
-    if node.op_type.startswith("QLinear") or (node.op_type == "QGemm" and len(node.input) > 7):
-        # made of what goes in, not of its scales
-        floats = list(node.input[2:3] if node.op_type == "QLinearConcat" else node.input[:1])
+    if node.op_type in _TYPED_BY or node.op_type.startswith("QLinear"):
+        slot = _TYPED_BY.get(node.op_type, 0)
+        floats = list(node.input[slot : slot + 1])
+    if node.op_type == "QGemm" and len(node.input) < 8:  # no scale of its own: back to floats
+        floats = list(node.input[1:2])
     for name, shape in zip(
         node.output, fused_shapes(node.op_type, inputs, attributes), strict=False
     ):

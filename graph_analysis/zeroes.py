@@ -23,8 +23,8 @@ _NONE: Zeroes = frozenset()
 # fmt: off
 KEEPS_ZERO = frozenset(
     {
-        "Abs", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Cast", "Ceil", "Celu",
-        "DepthToSpace", "Dropout", "Elu", "Erf", "Expand", "Flatten", "Floor", "Gelu",
+        "Abs", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Cast", "CastLike", "Ceil",
+        "Celu", "DepthToSpace", "Dropout", "Elu", "Erf", "Expand", "Flatten", "Floor", "Gelu",
         "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu",
         "LpNormalization",
         "LpPool", "MaxPool", "Mish", "Neg", "PRelu", "QuickGelu", "Relu", "Reshape", "Round",

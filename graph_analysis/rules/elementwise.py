@@ -15,6 +15,7 @@ UNARY = [
     "Atanh",
     "BitwiseNot",
     "Cast",
+    "CastLike",
     "Ceil",
     "Celu",
     "Clip",

@@ -14,7 +14,7 @@ from graph_analysis.labels import Axes, Axis, Labelling
 from graph_analysis.rules.contraction import conv, gemm, matmul
 from graph_analysis.rules.elementwise import broadcast
 from graph_analysis.rules.movement import concat
-from graph_analysis.rules.quantised import is_zero_point_zero
+from graph_analysis.rules.quantised import dequantize, is_zero_point_zero, quantize
 from graph_analysis.rules.spatial import pool
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
@@ -227,6 +227,7 @@ RULES = {
     "QLinearMatMul": qlinear_matmul,
 }
 MICROSOFT = {
+    "DequantizeLinear": dequantize,
     "QGemm": qgemm,
     "QLinearAdd": qlinear_binary,
     "QLinearAveragePool": qlinear_pool,
@@ -235,4 +236,5 @@ MICROSOFT = {
     "QLinearLeakyRelu": qlinear_unary,
     "QLinearMul": qlinear_binary,
     "QLinearSigmoid": qlinear_unary,
+    "QuantizeLinear": quantize,
 }

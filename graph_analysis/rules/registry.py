@@ -7,6 +7,7 @@ import onnx
 from graph_analysis.bodies import CONTROL
 from graph_analysis.labels import Axes, Labelling
 from graph_analysis.rules import (
+    along,
     attention,
     contraction,
     control,
@@ -26,6 +27,7 @@ from graph_analysis.trace_graph import Edge, TraceGraph, Vertex
 
 Rule = Callable[[Labelling, Vertex], list[Axes]]
 _RULES: dict[str, Rule] = {
+    **along.RULES,
     **attention.RULES,
     **contraction.RULES,
     **einsum.RULES,
