@@ -18,6 +18,7 @@ from exporters.comparison import is_float
 from exporters.samples import InputSpec, bound_shapes, has_free_batch, input_specs, random_feeds
 from exporters.sessions import ALL, Feeds, open_session, run
 from graph_analysis.errors import InputError
+from graph_analysis.external_data import external_tensors, stored_bytes
 
 _PERCENTILES = (50, 95)
 
@@ -109,8 +110,11 @@ def _fixed_batch(specs: Sequence[InputSpec]) -> int:
 
 
 def file_bytes(model: onnx.ModelProto | Path) -> int:
-    """Size of the file, or of what would be written for a model in memory."""
-    return model.stat().st_size if isinstance(model, Path) else model.ByteSize()
+    """Size of the file and of its weights in other files, or of what a model in memory makes."""
+    if not isinstance(model, Path):
+        return model.ByteSize()
+    elsewhere = external_tensors(onnx.load(model, load_external_data=False))
+    return model.stat().st_size + sum(map(stored_bytes, elsewhere))
 
 
 def accuracy(

@@ -133,6 +133,7 @@ def cut_and_prove(
         ProofFailedError: The cut model is not equal to the masked one.
     """
     from exporters.masked import mask
+    from exporters.measure import file_bytes
     from exporters.proof import prove
     from exporters.surgeon import shrink
     from graph_analysis.loading import load_model
@@ -154,7 +155,7 @@ def cut_and_prove(
     )
     return CutResult(
         analysis=analysis,
-        input_bytes=model.stat().st_size,
+        input_bytes=file_bytes(model),
         solution=solution,
         cut=result,
         masked=reference,

@@ -102,6 +102,14 @@ def test_bytes_in_memory_are_those_on_disk(tmp_path: Path) -> None:
     assert file_bytes(path) == file_bytes(classifier())
 
 
+def test_weights_in_other_files_count_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    weights = {"w": np.ones((100, 10), np.float32)}
+    model = build({"x": [1, 100]}, {"y": [1, 10]}, [node("MatMul", "x w", "y")], weights)
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert file_bytes(path) == path.stat().st_size + 4000
+
+
 def test_a_slow_model_gets_fewer_rounds_but_one_at_least() -> None:
     ticks = iter(range(0, 10**15, 10**9))
     found = latencies(
