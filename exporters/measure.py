@@ -114,7 +114,8 @@ def file_bytes(model: onnx.ModelProto | Path) -> int:
     if not isinstance(model, Path):
         return model.ByteSize()
     elsewhere = external_tensors(onnx.load(model, load_external_data=False))
-    return model.stat().st_size + sum(map(stored_bytes, elsewhere))
+    inside: int = model.stat().st_size
+    return inside + sum(stored_bytes(tensor) for tensor in elsewhere)
 
 
 def accuracy(
