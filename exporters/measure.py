@@ -112,10 +112,9 @@ def _fixed_batch(specs: Sequence[InputSpec]) -> int:
 def file_bytes(model: onnx.ModelProto | Path) -> int:
     """Size of the file and of its weights in other files, or of what a model in memory makes."""
     if not isinstance(model, Path):
-        return model.ByteSize()
+        return int(model.ByteSize())
     elsewhere = external_tensors(onnx.load(model, load_external_data=False))
-    inside: int = model.stat().st_size
-    return inside + sum(stored_bytes(tensor) for tensor in elsewhere)
+    return model.stat().st_size + sum(stored_bytes(tensor) for tensor in elsewhere)
 
 
 def accuracy(
