@@ -14,10 +14,12 @@ import onnx
 
 from graph_analysis.coupling import FIXED, Labels
 from graph_analysis.crossings import Crossings, settle_crossings
+from graph_analysis.errors import ModelError
 from graph_analysis.masking import FORMS, Mask
 from graph_analysis.trace_graph import Edge, TraceGraph, Vertex
 
 _SAME_POSITIONS = frozenset({"Cast", "DequantizeLinear", "Identity", "QuantizeLinear"})
+MAX_LABELS = 1 << 25
 Axis = Labels | None
 Axes = list[Axis]
 
@@ -86,12 +88,20 @@ class Labelling:
     def _fresh(self, length: int) -> Labels:
         start = self._count
         self._count += length
+        if self._count > MAX_LABELS:
+            message = f"the network's axes have more than {MAX_LABELS:,} positions, too many to"
+            message += " follow; analyse it for smaller inputs, or a smaller network"
+            raise ModelError(message, code="model-too-complex")
         return np.arange(start, start + length, dtype=np.int64)
 
     def tie(self, left: Axis, right: Axis, reason: str) -> None:
         """Positions of two axes go together; against a fixed axis the other stays."""
         if left is None or right is None:
             self.freeze(left if right is None else right, reason)
+            return
+        if left.size != right.size:
+            self.freeze(left, f"{reason}: lengths do not fit")
+            self.freeze(right, f"{reason}: lengths do not fit")
             return
         fixed = (left == FIXED) | (right == FIXED)
         if fixed.any():

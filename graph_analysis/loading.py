@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import inliner, numpy_helper
+from onnx import checker, inliner, numpy_helper, shape_inference
 
 from graph_analysis.bodies import CONTROL, Bodies, flatten, graphs_of, has_bodies
 from graph_analysis.errors import ModelError
 from graph_analysis.external_data import densify, embed, external_tensors
 from graph_analysis.folding import fold
 from graph_analysis.model_file import WireError, read_model
+from graph_analysis.soundness import check_functions, check_sound
 
 _UNSHARED_OPS = frozenset(
     {
@@ -90,7 +91,8 @@ def load_model(source: Path | bytes) -> LoadedModel:
         digest.update(tensor.raw_data)
     densify(model.graph)
     if model.functions:
-        model = inliner.inline_local_functions(model, convert_version=True)
+        model = _inlined(model)
+    check_sound(model)
     generated = _name_nodes(model.graph)
     flat, bodies = flatten(model) if has_bodies(model.graph) else (model, Bodies())
     homes = {n.output[0]: bodies.scope_of.get(n.name, 0) for n in flat.graph.node if n.output}
@@ -108,6 +110,15 @@ def load_model(source: Path | bytes) -> LoadedModel:
         generated_names=generated,
         copies=copies,
     )
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    check_functions(model)
+    try:
+        return inliner.inline_local_functions(model, convert_version=True)
+    except (RuntimeError, checker.ValidationError, shape_inference.InferenceError) as error:
+        message = "the model's local functions cannot be expanded; export it without functions"
+        raise ModelError(message, code="model-functions") from error
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, "hashlib._Hash"]:
@@ -212,6 +223,8 @@ def _must_be_made(graph: onnx.GraphProto) -> set[str]:
 
 def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    if not node.attribute:
         return None
     attribute = node.attribute[0]
     if attribute.name == "value":

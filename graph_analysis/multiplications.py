@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from graph_analysis.labels import Axis, Classes, Labelling
 from graph_analysis.rules.einsum import equation_of
+from graph_analysis.rules.fitting import misfit
 from graph_analysis.rules.recurrent import GATES
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
@@ -81,7 +82,7 @@ def vertex_macs(
     if not vertex.is_standard:
         rule = _MICROSOFT.get(vertex.op_type, rule) if vertex.domain == "com.microsoft" else None
     names = [name for name in (*vertex.inputs, vertex.outputs[0]) if name]
-    if rule is None or any(graph.shape(name) is None for name in names):
+    if rule is None or any(graph.shape(name) is None for name in names) or misfit(graph, vertex):
         return ()
     found = rule(_Operands(graph=graph, labelling=labelling, vertex=vertex))
     return tuple(

@@ -18,6 +18,7 @@ from graph_analysis.errors import ModelError
 from graph_analysis.fused_shapes import STANDARD, fused_shapes
 from graph_analysis.known_shapes import Array, Shapes
 
+_LONGEST = 1 << 22  # positions of a computed axis; what is longer is not followed
 _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
 # operators that onnx defines by a function body, which its per-node inference does not enter
 _SAME_SHAPE = frozenset(
@@ -127,12 +128,12 @@ def _infer_node(
         if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
             continue
         dims = kind.tensor_type.shape.dim
-        if all(dim.HasField("dim_value") for dim in dims):
+        if all(dim.HasField("dim_value") and 0 <= dim.dim_value <= _LONGEST for dim in dims):
             shapes.shape[name] = tuple(dim.dim_value for dim in dims)
             shapes.dtype[name] = kind.tensor_type.elem_type
     if not found and (node.domain or node.op_type in _ALSO_FUSED):
         _infer_fused(node, shapes, versions, model)
-    unknown = node.output[0] not in shapes.shape
+    unknown = bool(node.output[0]) and node.output[0] not in shapes.shape
     if unknown and node.op_type in _SAME_SHAPE and inputs and inputs[0] in shapes.shape:
         shapes.shape[node.output[0]] = shapes.shape[inputs[0]]
         shapes.dtype[node.output[0]] = shapes.dtype[inputs[0]]

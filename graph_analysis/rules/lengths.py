@@ -10,6 +10,7 @@ import numpy as np
 
 from graph_analysis.coupling import Labels
 from graph_analysis.labels import Axes, Labelling
+from graph_analysis.rules.fitting import misfit
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
 _SHAPE_TAKERS = frozenset({"Reshape", "Expand", "Resize", "Slice", "Tile", "Pad", "Upsample"})
@@ -44,7 +45,7 @@ def _chosen(graph: TraceGraph, user: Vertex, name: str, entries: Labels) -> list
     if user.op_type not in ("Gather", "Slice") or user.inputs[0] != name:
         return None
     operands = [graph.constant(operand) for operand in user.inputs[1:]]
-    if any(operand is None for operand in operands):
+    if any(operand is None or not operand.size for operand in operands) or misfit(graph, user):
         return None
     numbers = [np.atleast_1d(operand) for operand in operands if operand is not None]
     if user.op_type == "Gather":

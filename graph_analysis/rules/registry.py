@@ -23,6 +23,7 @@ from graph_analysis.rules import (
     spatial,
 )
 from graph_analysis.rules.batching import may_carry
+from graph_analysis.rules.fitting import misfit
 from graph_analysis.trace_graph import Edge, TraceGraph, Vertex
 
 Rule = Callable[[Labelling, Vertex], list[Axes]]
@@ -68,7 +69,15 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
         why = unstable or _why(graph, vertex, rule)
         _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
         return
-    for name, axes in zip(vertex.outputs, rule(labelling, vertex), strict=False):
+    why = misfit(graph, vertex)
+    if why is not None:
+        _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
+        return
+    found = rule(labelling, vertex)
+    if not _are_labels_of(graph, vertex, found):
+        _boundary(labelling, vertex, f"meets {vertex.name!r}: its inputs do not fit together")
+        return
+    for name, axes in zip(vertex.outputs, found, strict=False):
         shape, free = graph.shape(name), graph.free.get(name, frozenset())
         if not name or shape is None:
             continue
@@ -89,6 +98,20 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
             None if axis in fixed or length <= 1 else labels
             for axis, (length, labels) in enumerate(zip(shape, axes, strict=True))
         ]
+
+
+def _are_labels_of(graph: TraceGraph, vertex: Vertex, found: list[Axes]) -> bool:
+    """Whether a rule's labels have the shapes of the outputs: not where inputs contradict them."""
+    for name, axes in zip(vertex.outputs, found, strict=False):
+        shape = graph.shape(name) if name else None
+        if shape is None:
+            continue
+        lengths = [None if labels is None else labels.size for labels in axes]
+        if len(lengths) != len(shape) or any(
+            length not in (None, expected) for length, expected in zip(lengths, shape, strict=True)
+        ):
+            return False
+    return True
 
 
 def rule_of(vertex: Vertex) -> Rule | None:

@@ -49,7 +49,7 @@ def _moved(graph: TraceGraph, user: Vertex, axis: int) -> int | None:
         return axis
     if user.op_type == "Transpose":
         order = list(user.attributes.get("perm") or range(len(before))[::-1])
-        return order.index(axis)
+        return order.index(axis) if axis in order else None
     if user.op_type in ("Squeeze", "Unsqueeze"):
         return _resized(before, after, axis)
     return None

@@ -5,7 +5,7 @@
     python -m tests.fuzz.run --count 20000 --seed 0 [--workers 2] [--out fuzz-failures]
     python -m tests.fuzz.run --only 1234 --seed 0      one case again, with its traceback
 
-Failures are written to ``--out``, the first of each kind reduced to what still shows it. Exit code
+Failures are written to ``--out``, with ``--reduce`` the first of each kind without what it does not need. Exit code
 1 if there is any.
 """
 
@@ -68,6 +68,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", type=int)
+    parser.add_argument("--reduce", action="store_true", help="make the models that fail smaller")
     parser.add_argument("--out", type=Path, default=Path("fuzz-failures"))
     options = parser.parse_args()
     models = seed_models()
@@ -100,7 +101,7 @@ def _write(
     first = min(found, key=lambda outcome: outcome.number)
     case = make_case(models, first.number, options.seed)
     name = f"seed{options.seed}-case{case.number}"
-    smaller = reduced(case.data, kind)
+    smaller = reduced(case.data, kind) if options.reduce else case.data
     (options.out / f"{name}.onnx").write_bytes(smaller)
     text = f"{kind}\n{case.model}: {', '.join(case.damage)}\n{first.verdict.detail}\n"
     (options.out / f"{name}.txt").write_text(text)

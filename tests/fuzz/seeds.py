@@ -8,9 +8,7 @@ from pathlib import Path
 from graph_analysis.testing import HARD_CASES
 
 # beside the checkout, unless said otherwise; without it the hard cases alone are damaged
-CORPUS = Path(
-    os.environ.get("SECATEUR_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus"
-)
+CORPUS = Path(os.environ.get("SECATEUR_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
 _LARGEST = 700_000  # bytes of a corpus file: damage finds the same faults in small files, sooner
 
 

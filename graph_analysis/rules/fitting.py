@@ -1,0 +1,141 @@
+"""Do the operands of a vertex fit together? Where they do not, no rule is asked.
+
+Shape inference turns most misfits away by leaving the output unknown; here is what it lets pass
+and a rule would trip over: weights of other ranks and lengths, constant indices out of range.
+"""
+
+from collections.abc import Callable, Mapping
+from math import prod
+
+from graph_analysis.trace_graph import TraceGraph, Vertex
+
+Shape = tuple[int, ...]
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def misfit(graph: TraceGraph, vertex: Vertex) -> str | None:
+    """Why the operands cannot be what the operator takes, or None; all shapes are known."""
+    check = _CHECKS.get(vertex.op_type)
+    if check is None or not vertex.inputs:
+        return None
+    return None if check(graph, vertex) else "its inputs do not fit together"
+
+
+def _shape(graph: TraceGraph, vertex: Vertex, slot: int) -> Shape | None:
+    """Of an input, None where it is left out."""
+    if slot >= len(vertex.inputs) or not vertex.inputs[slot]:
+        return None
+    return graph.shape(vertex.inputs[slot])
+
+
+def _conv(graph: TraceGraph, vertex: Vertex) -> bool:
+    x, weight, bias = (_shape(graph, vertex, slot) for slot in range(3))
+    groups = vertex.attributes.get("group", 1)
+    if x is None or weight is None or len(x) != len(weight) or len(x) < 3 or groups < 1:
+        return False
+    if vertex.op_type == "ConvTranspose":
+        channels, into, fits = weight[1] * groups, weight[0], weight[0] % groups == 0
+    else:
+        channels, into, fits = weight[0], weight[1] * groups, weight[0] % groups == 0
+    return fits and x[1] == into and bias in (None, (channels,))
+
+
+def _gemm(graph: TraceGraph, vertex: Vertex) -> bool:
+    a, b, bias = (_shape(graph, vertex, slot) for slot in range(3))
+    if a is None or b is None or len(a) != 2 or len(b) != 2:
+        return False
+    inner = a[0] if vertex.attributes.get("transA") else a[1]
+    if inner != (b[1] if vertex.attributes.get("transB") else b[0]):
+        return False
+    return bias is None or _broadcasts(bias, graph.shape(vertex.outputs[0]) or ())
+
+
+def _broadcasts(small: Shape, large: Shape) -> bool:
+    """Whether ``small`` stretches to ``large``."""
+    tail = large[len(large) - len(small) :]
+    return len(small) <= len(large) and all(a in (1, b) for a, b in zip(small, tail, strict=True))
+
+
+def _channel_vectors(graph: TraceGraph, vertex: Vertex) -> bool:
+    """BatchNormalization, InstanceNormalization: one number for each channel."""
+    x = _shape(graph, vertex, 0)
+    given = [_shape(graph, vertex, slot) for slot in range(1, len(vertex.inputs))]
+    return x is not None and len(x) >= 2 and all(shape == (x[1],) for shape in given)
+
+
+def _last_axes(graph: TraceGraph, vertex: Vertex) -> bool:
+    """LayerNormalization, RMSNormalization: scale and bias stretch to the normalised axes."""
+    x = _shape(graph, vertex, 0)
+    if not x:
+        return False
+    given = [_shape(graph, vertex, slot) for slot in range(1, len(vertex.inputs))]
+    axis = vertex.attributes.get("axis", -1)
+    return -len(x) <= axis < len(x) and all(s is None or _broadcasts(s, x) for s in given)
+
+
+def _to_the_first(graph: TraceGraph, vertex: Vertex) -> bool:
+    """PRelu: the others stretch to the first."""
+    x, slope = _shape(graph, vertex, 0), _shape(graph, vertex, 1)
+    return x is not None and slope is not None and _broadcasts(slope, x)
+
+
+def _recurrent(graph: TraceGraph, vertex: Vertex) -> bool:
+    x, weight, again, bias = (_shape(graph, vertex, slot) for slot in range(4))
+    if x is None or weight is None or again is None or {len(x), len(weight), len(again)} != {3}:
+        return False
+    rows, hidden = weight[1], again[2]
+    directions = 2 if vertex.attributes.get("direction") == b"bidirectional" else 1
+    if rows != _GATES[vertex.op_type] * hidden or x[2] != weight[2]:
+        return False
+    fits = weight[0] == directions and again == (directions, rows, hidden)
+    return fits and bias in (None, (directions, 2 * rows))
+
+
+def _gather(graph: TraceGraph, vertex: Vertex) -> bool:
+    x = _shape(graph, vertex, 0)
+    axis = vertex.attributes.get("axis", 0)
+    if not x or not -len(x) <= axis < len(x):
+        return False
+    indices = graph.constant(vertex.inputs[1])
+    length = x[axis]
+    return indices is None or bool(((indices >= -length) & (indices < length)).all())
+
+
+def _slice(graph: TraceGraph, vertex: Vertex) -> bool:
+    x = _shape(graph, vertex, 0)
+    given = [_shape(graph, vertex, slot) for slot in range(1, 5)]
+    if x is None or len({shape for shape in given if shape is not None}) > 1:
+        return False
+    steps = graph.constant(vertex.inputs[4]) if given[3] is not None else None
+    if steps is not None and not steps.all():
+        return False
+    axes = graph.constant(vertex.inputs[3]) if given[2] is not None else None
+    return axes is None or bool(((axes >= -len(x)) & (axes < len(x))).all())
+
+
+def _same_elements(graph: TraceGraph, vertex: Vertex) -> bool:
+    x = _shape(graph, vertex, 0)
+    return x is not None and prod(x) == prod(graph.shape(vertex.outputs[0]) or ())
+
+
+def _channels(graph: TraceGraph, vertex: Vertex) -> bool:
+    x = _shape(graph, vertex, 0)
+    return x is not None and len(x) >= 2
+
+
+_CHECKS: Mapping[str, Callable[[TraceGraph, Vertex], bool]] = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "FusedConv"), _conv),
+    **dict.fromkeys(("Gemm", "FusedGemm"), _gemm),
+    **dict.fromkeys(("BatchNormalization", "InstanceNormalization"), _channel_vectors),
+    **dict.fromkeys(
+        ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), _last_axes
+    ),
+    **dict.fromkeys(_GATES, _recurrent),
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _same_elements),
+    **dict.fromkeys(
+        ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool"), _channels
+    ),
+    "Gather": _gather,
+    "PRelu": _to_the_first,
+    "Slice": _slice,
+}
