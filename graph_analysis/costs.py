@@ -104,9 +104,15 @@ def _is_arithmetic(graph: TraceGraph, name: str) -> bool:
 
 def _makes_zeros_only(graph: TraceGraph, name: str) -> bool:
     """Whether an initializer of zeros is nothing but an initial state, or what makes one."""
-    for index, slot in graph.consumers.get(name, ()):
-        vertex = graph.vertices[index]
-        is_state = slot in STATE_SLOTS.get(vertex.op_type, ())
-        if not is_state and not all(_makes_zeros_only(graph, out) for out in vertex.outputs if out):
+    pending, seen = [name], {name}
+    while pending:
+        made = pending.pop()
+        if made in graph.outputs or made not in graph.zeros:
             return False
-    return name not in graph.outputs and name in graph.zeros
+        for index, slot in graph.consumers.get(made, ()):
+            vertex = graph.vertices[index]
+            if slot not in STATE_SLOTS.get(vertex.op_type, ()):
+                more = {out for out in vertex.outputs if out} - seen
+                seen |= more
+                pending.extend(more)
+    return True

@@ -18,7 +18,7 @@ from graph_analysis.errors import ModelError
 from graph_analysis.fused_shapes import STANDARD, fused_shapes
 from graph_analysis.known_shapes import Array, Shapes
 
-_LONGEST = 1 << 22  # positions of a computed axis; what is longer is not followed
+_LONGEST = 1 << 20  # positions of a computed axis; what is longer is not followed
 _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
 # operators that onnx defines by a function body, which its per-node inference does not enter
 _SAME_SHAPE = frozenset(

@@ -20,7 +20,7 @@ from graph_analysis.errors import ModelError
 
 MAX_EXPANDED_NODES = 200_000
 _STANDARD = ("", "ai.onnx")
-_LONGEST_OF_NOTHING = 1 << 22
+_LONGEST_OF_NOTHING = 1 << 20
 _SHOWN = 80  # characters of a name in a message
 _AGAIN = "; export it again"
 

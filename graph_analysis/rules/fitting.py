@@ -118,6 +118,83 @@ def _same_elements(graph: TraceGraph, vertex: Vertex) -> bool:
     return x is not None and prod(x) == prod(graph.shape(vertex.outputs[0]) or ())
 
 
+def _matmul(graph: TraceGraph, vertex: Vertex) -> bool:
+    return all(_shape(graph, vertex, slot) for slot in (0, 1))
+
+
+def _norm_groups(graph: TraceGraph, vertex: Vertex) -> bool:
+    x, groups = _shape(graph, vertex, 0), vertex.attributes.get("num_groups", 0)
+    given = [_shape(graph, vertex, slot) for slot in (1, 2)]
+    if x is None or len(x) < 2 or groups < 1 or x[1] % groups:
+        return False
+    return all(shape in ((groups,), (x[1],)) for shape in given)
+
+
+def _axis_exists(graph: TraceGraph, vertex: Vertex) -> bool:
+    x = _shape(graph, vertex, 0)
+    return bool(x) and -len(x) <= vertex.attributes.get("axis", -1) < len(x)
+
+
+def _vectors_along_the_last(graph: TraceGraph, vertex: Vertex) -> bool:
+    """SkipLayerNormalization and its kin."""
+    x = _shape(graph, vertex, 0)
+    given = [_shape(graph, vertex, slot) for slot in range(1, len(vertex.inputs))]
+    return bool(x) and all(shape is None or _is_tail(shape, x) for shape in given)
+
+
+def _is_tail(shape: Shape, x: Shape) -> bool:
+    return bool(shape) and shape[-1] == x[-1] and _broadcasts(shape, x)
+
+
+def _depth(graph: TraceGraph, vertex: Vertex) -> bool:
+    x, size = _shape(graph, vertex, 0), vertex.attributes.get("blocksize", 0)
+    if x is None or len(x) != 4 or size < 1:
+        return False
+    if vertex.op_type == "DepthToSpace":
+        return x[1] % (size * size) == 0
+    return x[2] % size == 0 and x[3] % size == 0
+
+
+def _same_rank(graph: TraceGraph, vertex: Vertex) -> bool:
+    """Tile, Pad, Expand: outputs are no smaller, and Tile and Pad keep the rank."""
+    x, out = _shape(graph, vertex, 0), graph.shape(vertex.outputs[0])
+    if x is None or out is None:
+        return False
+    return len(x) == len(out) or (vertex.op_type == "Expand" and len(x) < len(out))
+
+
+def _attention(graph: TraceGraph, vertex: Vertex) -> bool:
+    """Operators with heads: their numbers are positive and divide the widths."""
+    if vertex.is_standard:
+        return True  # the standard's own inference has seen to it
+    heads = vertex.attributes.get("num_heads", 0)
+    shared = vertex.attributes.get("kv_num_heads", heads)
+    if not isinstance(heads, int) or not isinstance(shared, int) or min(heads, shared) < 1:
+        return False
+    given = [_shape(graph, vertex, slot) for slot in range(3)]
+    x = given[0]
+    if x is None or len(x) not in (3, 5) or heads % shared:
+        return False
+    if vertex.op_type == "Attention":
+        return _packed_projection(vertex, heads, given)
+    if vertex.op_type == "GroupQueryAttention" and given[1] is None:
+        return len(x) == 3 and x[2] % (heads + 2 * shared) == 0
+    counts = (heads, shared, shared)
+    return all(
+        shape is None or len(shape) not in (3,) or shape[2] % count == 0
+        for shape, count in zip(given, counts, strict=True)
+    )
+
+
+def _packed_projection(vertex: Vertex, heads: int, given: list[Shape | None]) -> bool:
+    x, weight, bias = given
+    if x is None or weight is None or len(x) != 3 or len(weight) != 2 or x[2] != weight[0]:
+        return False
+    sizes = vertex.attributes.get("qkv_hidden_sizes") or [weight[1] // 3] * 3
+    fits = len(sizes) == 3 and sum(sizes) == weight[1] and all(s % heads == 0 for s in sizes)
+    return fits and bias in (None, (weight[1],))
+
+
 def _channels(graph: TraceGraph, vertex: Vertex) -> bool:
     x = _shape(graph, vertex, 0)
     return x is not None and len(x) >= 2
@@ -135,7 +212,16 @@ _CHECKS: Mapping[str, Callable[[TraceGraph, Vertex], bool]] = {
     **dict.fromkeys(
         ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool"), _channels
     ),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax", "LpNormalization"), _axis_exists),
+    **dict.fromkeys(
+        ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _vectors_along_the_last
+    ),
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _depth),
+    **dict.fromkeys(("Tile", "Pad", "Expand"), _same_rank),
+    **dict.fromkeys(("Attention", "GroupQueryAttention", "MultiHeadAttention"), _attention),
+    **dict.fromkeys(("MatMul", "FusedMatMul"), _matmul),
     "Gather": _gather,
+    "GroupNormalization": _norm_groups,
     "PRelu": _to_the_first,
     "Slice": _slice,
 }

@@ -42,17 +42,21 @@ def _factors(graph: TraceGraph, vertex: Vertex, rank: int) -> set[int]:
 
 def _chosen(graph: TraceGraph, user: Vertex, name: str, entries: Labels) -> list[int] | None:
     """Which entries of a Shape a Gather or Slice takes, if that is known."""
-    if user.op_type not in ("Gather", "Slice") or user.inputs[0] != name:
+    if user.op_type not in ("Gather", "Slice") or not user.is_standard or user.inputs[0] != name:
         return None
     operands = [graph.constant(operand) for operand in user.inputs[1:]]
     if any(operand is None or not operand.size for operand in operands) or misfit(graph, user):
         return None
     numbers = [np.atleast_1d(operand) for operand in operands if operand is not None]
+    if any(number.dtype.kind not in "iu" for number in numbers):
+        return None
     if user.op_type == "Gather":
         return [int(entry) for entry in entries[numbers[0].ravel()]]
     if len(numbers) < 2:
         return None
     step = int(numbers[3][0]) if len(numbers) > 3 else 1
+    if step == 0:
+        return None
     return [int(entry) for entry in entries[int(numbers[0][0]) : int(numbers[1][0]) : step]]
 
 

@@ -69,9 +69,9 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
         why = unstable or _why(graph, vertex, rule)
         _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
         return
-    why = misfit(graph, vertex)
-    if why is not None:
-        _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
+    wrong = misfit(graph, vertex)
+    if wrong is not None:
+        _boundary(labelling, vertex, f"meets {vertex.name!r}: {wrong}")
         return
     found = rule(labelling, vertex)
     if not _are_labels_of(graph, vertex, found):
