@@ -6,6 +6,7 @@ reference evaluator for shape arithmetic. Two bindings tell which axes are free.
 
 import warnings
 from collections.abc import Mapping
+from math import inf, nan, prod
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from graph_analysis.fused_shapes import STANDARD, fused_shapes
 from graph_analysis.known_shapes import Array, Shapes
 
 _LONGEST = 1 << 20  # positions of a computed axis; what is longer is not followed
+_LARGEST_FOLDED = 1 << 20  # elements
 _SMALL = 4096  # elements; larger integers are data, not shape arithmetic
 # operators that onnx defines by a function body, which its per-node inference does not enter
 _SAME_SHAPE = frozenset(
@@ -36,6 +38,16 @@ _SAME_SHAPE = frozenset(
 _ALSO_FUSED = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
 # operators on stored integers -> input whose element type the result has
 _TYPED_BY = {"DequantizeLinear": 1, "QGemm": 0, "QLinearConcat": 2, "QuantizeLinear": 2}
+# whose results are no larger than their operands, or than two of them multiplied: shape arithmetic
+_BOUNDED = frozenset(
+    {
+        "Add", "And", "Cast", "CastLike", "Ceil", "Concat", "Div", "Equal", "Floor", "Gather",
+        "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul",
+        "Neg", "NonZero", "Not", "Or", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum",
+        "Reshape", "ScatterElements", "ScatterND", "Slice", "Sqrt", "Squeeze", "Sub", "Transpose",
+        "Trilu", "Unsqueeze", "Where",
+    }
+)  # fmt: skip
 _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 
 
@@ -103,27 +115,10 @@ def _infer_node(
         _set_constant(node.output[0], value[bounds.get("start", 0) : bounds.get("end")], shapes)
         return
     inputs = [name for name in node.input if name]
-    foldable = inputs and all(name in shapes.constant for name in inputs)
-    if foldable and node.op_type not in ("Dropout", "RandomNormal") and _fold(node, shapes, model):
+    constant = bool(inputs) and all(name in shapes.constant for name in inputs)
+    if constant and _is_small(node, shapes, versions, model) and _fold(node, shapes, model):
         return
-    try:
-        schema = onnx.defs.get_schema(
-            node.op_type, versions.get(node.domain, versions.get("", 1)), node.domain
-        )
-        types = {
-            name: onnx.helper.make_tensor_type_proto(shapes.dtype[name], shapes.shape[name])
-            for name in inputs
-        }
-        data = {
-            name: numpy_helper.from_array(np.ascontiguousarray(shapes.constant[name]), name)
-            for name in inputs
-            if name in shapes.constant
-        }
-        found = onnx.shape_inference.infer_node_outputs(
-            schema, node, types, data, opset_imports=list(model.opset_import)
-        )
-    except Exception:  # noqa: BLE001  native inference raises many types; unknown is an answer
-        found = {}
+    found = _inferred(node, shapes, versions, model)
     for name, kind in found.items():
         if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
             continue
@@ -137,6 +132,69 @@ def _infer_node(
     if unknown and node.op_type in _SAME_SHAPE and inputs and inputs[0] in shapes.shape:
         shapes.shape[node.output[0]] = shapes.shape[inputs[0]]
         shapes.dtype[node.output[0]] = shapes.dtype[inputs[0]]
+
+
+def _inferred(
+    node: onnx.NodeProto, shapes: Shapes, versions: Mapping[str, int], model: onnx.ModelProto
+) -> dict[str, onnx.TypeProto]:
+    """Types of the outputs as the onnx package infers them; empty if it does not."""
+    inputs = [name for name in node.input if name]
+    try:
+        schema = onnx.defs.get_schema(
+            node.op_type, versions.get(node.domain, versions.get("", 1)), node.domain
+        )
+        types = {
+            name: onnx.helper.make_tensor_type_proto(shapes.dtype[name], shapes.shape[name])
+            for name in inputs
+        }
+        data = {
+            name: numpy_helper.from_array(np.ascontiguousarray(shapes.constant[name]), name)
+            for name in inputs
+            if name in shapes.constant
+        }
+        found: dict[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=list(model.opset_import)
+        )
+    except Exception:  # noqa: BLE001  native inference raises many types; unknown is an answer
+        return {}
+    return found
+
+
+def _is_small(
+    node: onnx.NodeProto, shapes: Shapes, versions: Mapping[str, int], model: onnx.ModelProto
+) -> bool:
+    """Whether a node with constant operands has a result that may be computed.
+
+    A few bytes of sizes can ask for terabytes.
+    """
+    if node.op_type == "Dropout":
+        return False
+    if node.op_type in _BOUNDED:
+        return True
+    if node.op_type == "Range":  # inference knows its length for some element types only
+        return _range_length(*(shapes.constant[name] for name in node.input[:3])) <= _SMALL
+    return _is_foldable(_inferred(node, shapes, versions, model))
+
+
+def _range_length(start: Array, limit: Array, delta: Array) -> float:
+    numbers = [
+        float(value.ravel()[0]) if value.size == 1 else nan for value in (start, limit, delta)
+    ]
+    return abs(numbers[1] - numbers[0]) / abs(numbers[2]) if numbers[2] else inf
+
+
+def _is_foldable(found: Mapping[str, onnx.TypeProto]) -> bool:
+    """Whether the results are small: a few bytes of sizes can ask for terabytes."""
+    if not found:
+        return False
+    for kind in found.values():
+        dims = kind.tensor_type.shape.dim
+        lengths = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in dims]
+        if not kind.tensor_type.HasField("shape") or any(n < 0 for n in lengths):
+            return False
+        if prod(lengths) > _LARGEST_FOLDED:
+            return False
+    return True
 
 
 def _infer_fused(
@@ -185,7 +243,7 @@ def _fold(node: onnx.NodeProto, shapes: Shapes, model: onnx.ModelProto) -> bool:
         return False
     for name, value in zip(node.output, results, strict=False):
         value = np.asarray(value)
-        if value.size > 1 << 20:
+        if value.size > _LARGEST_FOLDED:
             return False
         if name:
             _set_constant(name, value, shapes)

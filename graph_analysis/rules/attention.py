@@ -202,6 +202,7 @@ def standard(labelling: Labelling, vertex: Vertex) -> list[Axes]:
         axes = labelling.of(name)
         found.append(heads.packed(axes[2], count) if packed else axes[1])
         _freeze_tokens(heads, name, None if packed else 1)
+        heads.freeze(name, 0, "pairs its samples with those of other tensors")
     query, key, value = found
     heads.join(query, key, value, counts[1], counts[0] // counts[1])
     mask = heads.input(3)

@@ -13,12 +13,10 @@ Shape = tuple[int, ...]
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def misfit(graph: TraceGraph, vertex: Vertex) -> str | None:
-    """Why the operands cannot be what the operator takes, or None; all shapes are known."""
+def misfit(graph: TraceGraph, vertex: Vertex) -> bool:
+    """Whether the operands cannot be what the operator takes; all shapes must be known."""
     check = _CHECKS.get(vertex.op_type)
-    if check is None or not vertex.inputs:
-        return None
-    return None if check(graph, vertex) else "its inputs do not fit together"
+    return check is not None and bool(vertex.inputs) and not check(graph, vertex)
 
 
 def _shape(graph: TraceGraph, vertex: Vertex, slot: int) -> Shape | None:
@@ -132,22 +130,22 @@ def _norm_groups(graph: TraceGraph, vertex: Vertex) -> bool:
 
 def _axis_exists(graph: TraceGraph, vertex: Vertex) -> bool:
     x = _shape(graph, vertex, 0)
-    return bool(x) and -len(x) <= vertex.attributes.get("axis", -1) < len(x)
+    return x is not None and -len(x) <= vertex.attributes.get("axis", -1) < len(x)
 
 
 def _vectors_along_the_last(graph: TraceGraph, vertex: Vertex) -> bool:
     """SkipLayerNormalization and its kin."""
     x = _shape(graph, vertex, 0)
     given = [_shape(graph, vertex, slot) for slot in range(1, len(vertex.inputs))]
-    return bool(x) and all(shape is None or _is_tail(shape, x) for shape in given)
+    return x is not None and all(shape is None or _is_tail(shape, x) for shape in given)
 
 
 def _is_tail(shape: Shape, x: Shape) -> bool:
-    return bool(shape) and shape[-1] == x[-1] and _broadcasts(shape, x)
+    return bool(shape) and bool(x) and shape[-1] == x[-1] and _broadcasts(shape, x)
 
 
 def _depth(graph: TraceGraph, vertex: Vertex) -> bool:
-    x, size = _shape(graph, vertex, 0), vertex.attributes.get("blocksize", 0)
+    x, size = _shape(graph, vertex, 0), int(vertex.attributes.get("blocksize", 0))
     if x is None or len(x) != 4 or size < 1:
         return False
     if vertex.op_type == "DepthToSpace":

@@ -69,12 +69,8 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
         why = unstable or _why(graph, vertex, rule)
         _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
         return
-    wrong = misfit(graph, vertex)
-    if wrong is not None:
-        _boundary(labelling, vertex, f"meets {vertex.name!r}: {wrong}")
-        return
-    found = rule(labelling, vertex)
-    if not _are_labels_of(graph, vertex, found):
+    found = None if misfit(graph, vertex) else rule(labelling, vertex)
+    if found is None or not _are_labels_of(graph, vertex, found):
         _boundary(labelling, vertex, f"meets {vertex.name!r}: its inputs do not fit together")
         return
     for name, axes in zip(vertex.outputs, found, strict=False):

@@ -5,6 +5,7 @@ attributes, say) makes it do nothing; the models are many enough.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -423,10 +424,7 @@ def functions(model: onnx.ModelProto, rng: Rng) -> None:
         inner = f"F{level + 1}" if level + 1 < depth else ("F0" if loops else "Relu")
         domain = "" if inner == "Relu" else "local"
         names = ["x", *(f"y{i}" for i in range(calls))]
-        nodes = [
-            helper.make_node(inner, [a], [b], domain=domain)
-            for a, b in zip(names, names[1:], strict=False)
-        ]
+        nodes = [helper.make_node(inner, [a], [b], domain=domain) for a, b in pairwise(names)]
         opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
         model.functions.append(
             helper.make_function("local", f"F{level}", ["x"], [names[-1]], nodes, opsets)

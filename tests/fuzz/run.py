@@ -5,8 +5,8 @@
     python -m tests.fuzz.run --count 20000 --seed 0 [--workers 2] [--out fuzz-failures]
     python -m tests.fuzz.run --only 1234 --seed 0      one case again, with its traceback
 
-Failures are written to ``--out``, with ``--reduce`` the first of each kind without what it does not need. Exit code
-1 if there is any.
+Failures are written to ``--out``; with ``--reduce`` the first of each kind is made smaller. Exit
+code 1 if there is any.
 """
 
 import argparse
