@@ -104,7 +104,7 @@ def behind_a_layer(entry: NodeModel) -> onnx.ModelProto | None:
         node.input[:] = ["before_" + x if x == first.name else x for x in node.input]
         node.output[:] = ["behind_" + x if x == last.name else x for x in node.output]
     for side, length in zip(("before", "behind"), lengths, strict=True):
-        values = rng.normal(size=(length, length)).astype(np.float32) / np.sqrt(length)
+        values = rng.normal(0, length**-0.5, (length, length)).astype(np.float32)
         graph.initializer.append(numpy_helper.from_array(values, f"layer_{side}"))
     names = [first.name, "layer_before"], ["behind_" + last.name, "layer_behind"]
     graph.node.insert(0, onnx.helper.make_node("MatMul", names[0], ["before_" + first.name]))
