@@ -251,6 +251,8 @@ def _fold(node: onnx.NodeProto, shapes: Shapes, model: onnx.ModelProto) -> bool:
 
 
 def _set_constant(name: str, value: Array, shapes: Shapes) -> None:
+    if max(value.shape, default=0) > _LONGEST:  # of an empty array: nothing to hold, much to label
+        return
     shapes.shape[name] = value.shape
     shapes.dtype[name] = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
     if value.size <= _SMALL:

@@ -351,7 +351,7 @@ def clip_keeps_zero(graph: TraceGraph, vertex: Vertex) -> bool:
         if not name:
             continue
         value = graph.constant(name)
-        if value is None:
+        if value is None or value.size != 1:
             return False
         low, high = (value.item(), high) if slot == 1 else (low, value.item())
     return bool(low <= 0 <= high)

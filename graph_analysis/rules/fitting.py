@@ -113,7 +113,7 @@ def _slice(graph: TraceGraph, vertex: Vertex) -> bool:
 
 def _same_elements(graph: TraceGraph, vertex: Vertex) -> bool:
     x = _shape(graph, vertex, 0)
-    return x is not None and prod(x) == prod(graph.shape(vertex.outputs[0]) or ())
+    return x is not None and 0 < prod(x) == prod(graph.shape(vertex.outputs[0]) or ())
 
 
 def _matmul(graph: TraceGraph, vertex: Vertex) -> bool:
@@ -193,6 +193,11 @@ def _packed_projection(vertex: Vertex, heads: int, given: list[Shape | None]) ->
     return fits and bias in (None, (weight[1],))
 
 
+def _rotary(graph: TraceGraph, vertex: Vertex) -> bool:
+    x, angles = _shape(graph, vertex, 0), _shape(graph, vertex, 1 if vertex.is_standard else 2)
+    return x is not None and len(x) in (3, 4) and bool(angles) and 0 not in (angles or ())
+
+
 def _channels(graph: TraceGraph, vertex: Vertex) -> bool:
     x = _shape(graph, vertex, 0)
     return x is not None and len(x) >= 2
@@ -221,5 +226,6 @@ _CHECKS: Mapping[str, Callable[[TraceGraph, Vertex], bool]] = {
     "Gather": _gather,
     "GroupNormalization": _norm_groups,
     "PRelu": _to_the_first,
+    "RotaryEmbedding": _rotary,
     "Slice": _slice,
 }

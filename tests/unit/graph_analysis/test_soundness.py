@@ -148,9 +148,7 @@ def add_functions(model: onnx.ModelProto, calls: list[list[str]]) -> None:
         (doubling_functions, "model-too-complex"),
     ],
 )
-def test_what_is_no_graph_is_refused(
-    damage: Callable[[onnx.ModelProto], None], code: str
-) -> None:
+def test_what_is_no_graph_is_refused(damage: Callable[[onnx.ModelProto], None], code: str) -> None:
     model = built()
     damage(model)
     with pytest.raises(ModelError) as raised:
@@ -192,7 +190,7 @@ def test_sound_models_pass(name: str) -> None:
     soundness.check_sound(built(name))
 
 
-# Parts that do not fit -----------------------------------------------------------------------------
+# Parts that do not fit ----------------------------------------------------------------------------
 
 
 def bias_of_another_length(model: onnx.ModelProto) -> None:
