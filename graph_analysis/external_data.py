@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from graph_analysis.errors import ModelError
+from graph_analysis.soundness import check_tensor
 
 _MOST = (1 << 31) - 1  # bytes; a protobuf message, and with it an ONNX file, holds no more
 _PER_BYTE = {"INT4": 2, "UINT4": 2, "FLOAT4E2M1": 2, "INT2": 4, "UINT2": 4}
@@ -64,8 +65,10 @@ def stored_bytes(tensor: onnx.TensorProto) -> int:
     Raises:
         ModelError: The type has no raw form (text), or the shape has a negative length.
     """
-    if tensor.data_type == onnx.TensorProto.STRING or any(length < 0 for length in tensor.dims):
-        msg = "it is text, or has no proper shape"
+    has_no_form = tensor.data_type in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
+    has_no_form |= tensor.data_type not in onnx.TensorProto.DataType.values()
+    if has_no_form or any(length < 0 for length in tensor.dims):
+        msg = "it is text, of unknown type, or has no proper shape"
         raise _error(tensor, msg)
     count = int(np.prod([*tensor.dims], dtype=object)) if tensor.dims else 1
     name = onnx.TensorProto.DataType.Name(tensor.data_type)
@@ -87,6 +90,8 @@ def densify(graph: onnx.GraphProto) -> None:
 
 def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
     name = sparse.values.name
+    check_tensor(sparse.values)
+    check_tensor(sparse.indices)
     header = onnx.TensorProto(dims=sparse.dims, data_type=sparse.values.data_type, name=name)
     if stored_bytes(header) > _MOST:
         message = f"sparse initializer {name!r} stands for more than 2 GiB; store it smaller"

@@ -29,6 +29,14 @@ from graph_analysis.silence import AFFINE, STEMS, Silence, is_finite_at_zero
 from graph_analysis.structures import Refused, Structure, with_gates
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
+# fmt: off
+_WORK = frozenset(
+    {
+        "AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool",
+        "Resize", "Upsample",
+    }
+)
+# fmt: on
 _NEAR = 8  # operators between a joint and what is looked for before it
 _CHEAP = frozenset(UNARY) | {
     "Add",
@@ -158,9 +166,10 @@ class _Finder:
         return None
 
     def _is_worth_it(self, branch: Branch) -> bool:
-        """Whether anything dies that computes more than a copy, or element by element."""
-        kinds = {self.graph.vertices[index].op_type for index in branch.vertices}
-        return bool(kinds - _CHEAP) or bool(self._weights(branch.vertices))
+        """Whether anything dies that multiplies, holds weights, pools or resizes."""
+        vertices = [self.graph.vertices[index] for index in branch.vertices]
+        works = any(v.index in self.costs.macs or v.op_type in _WORK for v in vertices)
+        return works or bool(self._weights(branch.vertices))
 
     def _ends_at_output(self, tensor: str) -> str | None:
         for _ in range(_NEAR):

@@ -40,7 +40,7 @@ def check_sound(model: onnx.ModelProto) -> None:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for graph in _graphs(model.graph):
         for tensor in _tensors(graph):
-            _check_tensor(tensor)
+            check_tensor(tensor)
         for node in graph.node:
             _check_node(node, versions, context)
 
@@ -185,8 +185,12 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield from attribute.tensors
 
 
-def _check_tensor(tensor: onnx.TensorProto) -> None:
-    """Reading it must give an array of its shape; nothing is copied that is stored as raw bytes."""
+def check_tensor(tensor: onnx.TensorProto) -> None:
+    """Check that reading a tensor gives an array of its shape; raw bytes are not copied.
+
+    Raises:
+        ModelError: It does not hold what its type and shape say.
+    """
     where = f"the stored tensor {_shown(tensor.name)}"
     if 0 in tensor.dims and max(tensor.dims) > _LONGEST_OF_NOTHING:
         _refuse(f"{where} holds nothing, in a shape of {list(tensor.dims)[:8]}",
