@@ -1,4 +1,4 @@
-"""A slice of the sweep in ``tests.sweep``: two solutions of each hard case; and that it can fail."""
+"""A slice of the sweep in ``tests.sweep``: two solutions of each hard case; that it can fail."""
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from tests.sweep.random_solutions import (
     random_solution,
 )
 
-# a cut drops, or adds, constants of a few integers that are not predicted: see the README of results
+# the constants that make an initial state of zeros are dropped with it, which is not predicted
 BYTES_NOT_PREDICTED = {
     "gru",
     "gru_bidir_shape_arithmetic",
