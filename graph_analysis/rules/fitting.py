@@ -10,13 +10,35 @@ from math import prod
 from graph_analysis.trace_graph import TraceGraph, Vertex
 
 Shape = tuple[int, ...]
+# of fused operators, which no definition in the onnx package describes
+_ATTRIBUTE_TYPES: Mapping[str, type] = {
+    "activation": bytes,
+    "activation_params": list,
+    "alpha": float,
+    "axis": int,
+    "group": int,
+    "kv_num_heads": int,
+    "num_heads": int,
+    "qkv_hidden_sizes": list,
+    "transA": int,
+    "transB": int,
+}
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def misfit(graph: TraceGraph, vertex: Vertex) -> bool:
     """Whether the operands cannot be what the operator takes; all shapes must be known."""
+    if not vertex.is_standard and not _attributes_are_typed(vertex):
+        return True
     check = _CHECKS.get(vertex.op_type)
     return check is not None and bool(vertex.inputs) and not check(graph, vertex)
+
+
+def _attributes_are_typed(vertex: Vertex) -> bool:
+    return all(
+        isinstance(value, _ATTRIBUTE_TYPES.get(name, object))
+        for name, value in vertex.attributes.items()
+    )
 
 
 def _shape(graph: TraceGraph, vertex: Vertex, slot: int) -> Shape | None:
@@ -193,6 +215,15 @@ def _packed_projection(vertex: Vertex, heads: int, given: list[Shape | None]) ->
     return fits and bias in (None, (weight[1],))
 
 
+def _scaled(graph: TraceGraph, vertex: Vertex) -> bool:
+    """QuantizeLinear, DequantizeLinear: several scales are as many as an axis has positions."""
+    x, scale = _shape(graph, vertex, 0), _shape(graph, vertex, 1)
+    axis = vertex.attributes.get("axis", 1)
+    if x is None or scale is None or len(scale) != 1 or scale[0] <= 1:
+        return x is not None and scale is not None
+    return -len(x) <= axis < len(x) and scale[0] == x[axis]
+
+
 def _rotary(graph: TraceGraph, vertex: Vertex) -> bool:
     x, angles = _shape(graph, vertex, 0), _shape(graph, vertex, 1 if vertex.is_standard else 2)
     return x is not None and len(x) in (3, 4) and bool(angles) and 0 not in (angles or ())
@@ -226,6 +257,7 @@ _CHECKS: Mapping[str, Callable[[TraceGraph, Vertex], bool]] = {
     "Gather": _gather,
     "GroupNormalization": _norm_groups,
     "PRelu": _to_the_first,
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _scaled),
     "RotaryEmbedding": _rotary,
     "Slice": _slice,
 }
