@@ -244,7 +244,10 @@ def _fused_conv(lookup: Lookup, vertex: Vertex) -> Zeroes:
 
 def activation_keeps_zero(vertex: Vertex) -> bool:
     """Whether the activation inside a fused operator maps 0 to 0."""
-    name = vertex.attributes.get("activation", b"Relu").decode()
+    given = vertex.attributes.get("activation", b"Relu")
+    if not isinstance(given, bytes):
+        return False
+    name = given.decode(errors="replace")
     if name == "Clip":
         low, high = vertex.attributes.get("activation_params", (1.0, 0.0))[:2]
         return bool(low <= 0 <= high)

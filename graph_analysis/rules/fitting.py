@@ -108,6 +108,8 @@ def _recurrent(graph: TraceGraph, vertex: Vertex) -> bool:
     if rows != _GATES[vertex.op_type] * hidden or x[2] != weight[2]:
         return False
     fits = weight[0] == directions and again == (directions, rows, hidden)
+    states = [_shape(graph, vertex, slot) for slot in (5, 6)]
+    fits = fits and all(state is None or len(state) == 3 for state in states)
     return fits and bias in (None, (directions, 2 * rows))
 
 
@@ -221,7 +223,7 @@ def _scaled(graph: TraceGraph, vertex: Vertex) -> bool:
     axis = vertex.attributes.get("axis", 1)
     if x is None or scale is None or len(scale) != 1 or scale[0] <= 1:
         return x is not None and scale is not None
-    return -len(x) <= axis < len(x) and scale[0] == x[axis]
+    return bool(-len(x) <= axis < len(x) and scale[0] == x[axis])
 
 
 def _rotary(graph: TraceGraph, vertex: Vertex) -> bool:

@@ -1,7 +1,7 @@
 """Every operator model of the onnx package: analysed, and cut exactly where there is a group.
 
-The whole list is analysed each time; a share of the solutions is run in ONNX Runtime, all of them by
-``SECATEUR_NODE_MODELS=all``. Nothing is passed over in silence: what is refused, and what ONNX
+The whole list is analysed each time; a share of the solutions is run in ONNX Runtime, all of them
+by ``SECATEUR_NODE_MODELS=all``. Nothing is passed over in silence: what is refused, and what ONNX
 Runtime does not run even before it is cut, is listed here.
 """
 
