@@ -1,4 +1,4 @@
-"""A slice of the sweep in ``tests.sweep``: two solutions of each hard case; that it can fail."""
+"""A slice of ``tests.sweep``: two solutions of each hard case; and that it can fail."""
 
 import numpy as np
 import onnx
