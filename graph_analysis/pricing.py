@@ -105,10 +105,9 @@ class Prices:
     def parameters_lost(self, classes: Ints, removed: frozenset[int] = frozenset()) -> int:
         """Parameters that go with some classes and vertices."""
         shrunk = self._elements.lost(self._crossings.closure(classes))
-        unused = self._unused(removed) & self._costs.parameters
-        weights = self._costs.parameters
-        kept = sum(n for name, n in shrunk.items() if name in weights and name not in unused)
-        return kept + sum(self.whole_elements[name] for name in unused)
+        parameters, unused = self._costs.parameters, self._unused(removed)
+        kept = sum(n for name, n in shrunk.items() if name in parameters and name not in unused)
+        return kept + sum(self.whole_elements[name] for name in unused if name in parameters)
 
     def _unused(self, removed: frozenset[int]) -> set[str]:
         """Initializers that only removed vertices read."""

@@ -9,7 +9,7 @@ from graph_analysis.effects import is_connected, survivors
 from graph_analysis.growth import Candidate, Growth
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import Analysis, analyze
-from graph_analysis.testing import HARD_CASES
+from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
 
 
 def _analysis(case: str) -> Analysis:
@@ -75,3 +75,33 @@ def test_kept_units_are_rounded_up_by_giving_the_last_ones_back(case: str) -> No
         assert rounded.get(key, set()) <= plain.get(key, set())
         if key in step:
             assert (entry.group.units - len(rounded.get(key, ()))) % 4 == 0
+
+
+def _structures(analysis: Analysis, *convolutions: str) -> list[Candidate]:
+    by_node = {node: s.group.id for s in analysis.structures for node in s.group.nodes}
+    return [(by_node[name], 0) for name in convolutions]
+
+
+def test_what_is_dead_already_is_not_erased_again() -> None:
+    graph = GraphBuilder("nested")
+    trunk = graph.relu(graph.conv(graph.input((BATCH, 3, 8, 8)), 3, 8))
+    first = graph.relu(graph.conv(trunk, 8, 8))
+    inner = graph.conv(first, 8, 8)
+    outer = graph.conv(graph.node("Add", first, inner), 8, 8)
+    graph.classify(graph.relu(graph.node("Add", trunk, outer)), 8)
+    analysis = analyze(load_model(graph.build().SerializeToString()))
+    outside, inside = _structures(analysis, outer, inner)
+    assert set(_growth(analysis, [outside, inside], {}).prefix(2, {})) == {outside[0]}
+    assert set(_growth(analysis, [inside, outside], {}).prefix(2, {})) == {outside[0], inside[0]}
+
+
+def test_a_joint_keeps_an_input_even_beside_another_path() -> None:
+    graph = GraphBuilder("starved")
+    trunk = graph.relu(graph.conv(graph.input((BATCH, 3, 8, 8)), 3, 8))
+    left, right = graph.conv(trunk, 8, 8), graph.conv(trunk, 8, 8)
+    branch = graph.relu(graph.node("Add", left, right))
+    graph.classify(graph.relu(graph.node("Max", trunk, branch)), 8)
+    analysis = analyze(load_model(graph.build().SerializeToString()))
+    order = _structures(analysis, left, right)
+    assert set(_growth(analysis, order, {}).prefix(2, {})) == {order[0][0]}
+    assert set(_growth(analysis, order[::-1], {}).prefix(2, {})) == {order[1][0]}

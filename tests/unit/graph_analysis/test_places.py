@@ -13,7 +13,7 @@ from graph_analysis.places import mask_places, ranges, weight_places
 from graph_analysis.pricing import ProductIndex
 from graph_analysis.search_space import Group
 from graph_analysis.solution import Solution
-from graph_analysis.testing import HARD_CASES
+from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
 
 
 def _analysis(case: str) -> Analysis:
@@ -144,3 +144,17 @@ def test_an_index_without_axes_counts_the_factors() -> None:
     index = ProductIndex({"a": (Product(factor=3, axes=()),)})
     assert index.count(np.zeros(1, bool)) == {"a": 3}
     assert index.lost(np.array([1])) == {}
+
+
+def test_a_constant_that_a_remaining_vertex_reads_too_is_still_counted() -> None:
+    graph = GraphBuilder("shared")
+    trunk = graph.relu(graph.conv(graph.input((BATCH, 3, 8, 8)), 3, 8))
+    shape = graph.constant([0, 8, 64], name="shape")
+    skip = graph.node("Reshape", trunk, shape)
+    branch = graph.node("Reshape", graph.conv(trunk, 8, 8), shape)
+    graph.output(graph.node("Add", skip, branch), (BATCH, 8, 64))
+    analysis = analyze(load_model(graph.build().SerializeToString()))
+    removed = Solution(space="", removed={analysis.structures[0].group.id: (0,)})
+    weights = sum(np.prod(analysis.graph.initializers[n].dims) for n in analysis.costs.parameters)
+    lost = analysis.structures[0].group.parameters
+    assert analysis.bytes(removed) == 4 * (weights - lost) + 3 * 8

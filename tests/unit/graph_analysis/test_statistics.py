@@ -70,12 +70,3 @@ def test_samples_of_an_attention_stay() -> None:
     analysis = between_layers(node, {"k": keys, "v": keys + 1})
     cut = {(s.initializer, s.axis) for g in analysis.space.groups for s in g.cut}
     assert not cut & {("k", 0), ("v", 0)}
-
-
-def test_indices_of_a_gather_are_counted_as_they_are_cut() -> None:
-    node = helper.make_node("Gather", ["a", "order"], ["b"], axis=3)
-    analysis = between_layers(node, {"order": np.arange(8)[::-1].astype(np.int64)})
-    (group,) = analysis.space.groups
-    gone = np.zeros(len(analysis.classes.class_of) + 1, bool)
-    gone[analysis.classes_by_id[group.id][[0, 1]]] = True
-    assert analysis.costs.elements["order"].count(gone) == 6
