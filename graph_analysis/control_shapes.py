@@ -73,9 +73,9 @@ def _enter_scan(node: onnx.NodeProto, shapes: Shapes, attributes: dict[str, Any]
     scanned = node.input[carried:]
     axes = _scan_axes(attributes, "scan_input_axes", len(scanned))
     for source, target, axis in zip(scanned, node.output[carried:], axes, strict=True):
-        if source not in shapes.shape:
+        shape = list(shapes.shape.get(source, ()))
+        if not -len(shape) <= axis < len(shape):
             continue
-        shape = list(shapes.shape[source])
         shapes.trips[control] = shape.pop(axis)
         shapes.shape[target], shapes.dtype[target] = tuple(shape), shapes.dtype[source]
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from graph_analysis.effects import is_connected, survivors
+from graph_analysis.effects import is_connected, is_dead, survivors
 from graph_analysis.growth import Candidate, Growth
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import Analysis, analyze
 from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
+from graph_analysis.trace_graph import Edge
 
 
 def _analysis(case: str) -> Analysis:
@@ -28,15 +29,15 @@ def _growth(analysis: Analysis, order: Sequence[Candidate], known: Mapping[str, 
 
 def _one_by_one(analysis: Analysis, order: Sequence[Candidate]) -> dict[str, set[int]]:
     removed: dict[str, set[int]] = {}
-    structures, vertices = analysis.structure_by_id, frozenset[int]()
+    structures, edges = analysis.structure_by_id, frozenset[Edge]()
     for key, unit in order:
         if key in structures:
-            with_it = vertices | structures[key].vertices
+            with_it = edges | structures[key].edges
             remaining = survivors(analysis.graph, with_it)
-            is_dead = structures[key].vertices <= survivors(analysis.graph, vertices).removed
-            if is_dead or remaining.starved or not is_connected(analysis.graph, remaining):
+            dead = is_dead(analysis.graph, structures[key].edges, survivors(analysis.graph, edges))
+            if dead or remaining.starved or not is_connected(analysis.graph, remaining):
                 continue
-            vertices = with_it
+            edges = with_it
         elif len(removed.get(key, ())) >= analysis.space.group_by_id[key].units - 1:
             continue
         removed.setdefault(key, set()).add(unit)

@@ -13,7 +13,7 @@ from graph_analysis.places import mask_places, ranges, weight_places
 from graph_analysis.pricing import ProductIndex
 from graph_analysis.search_space import Group
 from graph_analysis.solution import Solution
-from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
+from graph_analysis.testing import HARD_CASES
 
 
 def _analysis(case: str) -> Analysis:
@@ -146,15 +146,11 @@ def test_an_index_without_axes_counts_the_factors() -> None:
     assert index.lost(np.array([1])) == {}
 
 
-def test_a_constant_that_a_remaining_vertex_reads_too_is_still_counted() -> None:
-    graph = GraphBuilder("shared")
-    trunk = graph.relu(graph.conv(graph.input((BATCH, 3, 8, 8)), 3, 8))
-    shape = graph.constant([0, 8, 64], name="shape")
-    skip = graph.node("Reshape", trunk, shape)
-    branch = graph.node("Reshape", graph.conv(trunk, 8, 8), shape)
-    graph.output(graph.node("Add", skip, branch), (BATCH, 8, 64))
-    analysis = analyze(load_model(graph.build().SerializeToString()))
-    removed = Solution(space="", removed={analysis.structures[0].group.id: (0,)})
-    weights = sum(np.prod(analysis.graph.initializers[n].dims) for n in analysis.costs.parameters)
-    lost = analysis.structures[0].group.parameters
-    assert analysis.bytes(removed) == 4 * (weights - lost) + 3 * 8
+def test_a_weight_that_a_remaining_vertex_reads_too_is_still_counted() -> None:
+    """The branch's kernel is that of the trunk: only its bias of 16 goes."""
+    analysis = analyze(load_model(HARD_CASES["branch_shares_its_weight"]().SerializeToString()))
+    (structure,) = analysis.structures
+    removed = Solution(space="", removed={structure.group.id: (0,)})
+    nothing = Solution(space="", removed={})
+    assert structure.group.parameters == 16
+    assert analysis.bytes(nothing) - analysis.bytes(removed) == 4 * 16
