@@ -22,6 +22,7 @@ from graph_analysis.errors import ModelError
 from graph_analysis.external_data import densify, embed, external_tensors
 from graph_analysis.folding import fold
 from graph_analysis.model_file import WireError, read_model
+from graph_analysis.ordering import sort_nodes
 from graph_analysis.soundness import check_functions, check_sound
 
 _UNSHARED_OPS = frozenset(
@@ -92,6 +93,7 @@ def load_model(source: Path | bytes) -> LoadedModel:
     densify(model.graph)
     if model.functions:
         model = _inlined(model)
+    sort_nodes(model.graph)
     check_sound(model)
     generated = _name_nodes(model.graph)
     flat, bodies = flatten(model) if has_bodies(model.graph) else (model, Bodies())
