@@ -7,8 +7,9 @@
 There the networks are built with random weights, exported to ONNX, and Torch-Pruning's dependency
 graph is built on the module; here the exported file is analysed. Both are timed in the same run, in
 seconds of processor time on one thread, the best of several repetitions. What they do differs:
-Torch-Pruning runs the module once, follows autograd, and finds channel groups; we find channel
-groups, heads and removal structures, price each, and give a reason for all else. Loading the file
+Torch-Pruning runs the module once and follows autograd to a graph of layers, from which it then
+lists channel groups with their indices; we find channel groups, heads and removal structures with
+their indices, price each, and give a reason for all else. Loading the file
 is shown apart.
 """
 
@@ -31,6 +32,7 @@ from graph_analysis import analyze, load_model
 
 NETWORKS = ("resnet50", "densenet121", "mobilenet_v2", "vit_b_16", "swin_t")
 SIZES = (1_000, 10_000)
+PATIENCE = 150  # seconds for one network in the peer
 PEER = Path(__file__).with_name("torch_pruning_graph.py")
 _MEMORY = """
 import sys
@@ -84,11 +86,10 @@ def beside_peer(python: Path, folder: Path, repeats: int) -> Iterator[dict[str, 
     """The same networks in both, one after the other."""
     for name in NETWORKS:
         command = [str(python), str(PEER), name, str(folder), str(repeats)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            print(f"{name}: the peer's process failed\n{done.stderr[-2000:]}", file=sys.stderr)
+        theirs = _theirs(command)
+        if not (folder / f"{name}.onnx").exists():
+            print(f"{name}: the peer did not export it", file=sys.stderr)
             continue
-        theirs = json.loads(done.stdout.splitlines()[-1])
         loading = best(lambda path=folder / f"{name}.onnx": load_model(path), 1)
         loaded = load_model(folder / f"{name}.onnx")
         ours = best(lambda loaded=loaded: analyze(loaded), repeats)
@@ -97,17 +98,40 @@ def beside_peer(python: Path, folder: Path, repeats: int) -> Iterator[dict[str, 
             "nodes": len(loaded.model.graph.node),
             "load_seconds": round(loading, 4),
             "analysis_seconds": round(ours, 4),
+            "groups": len(analyze(loaded).space.groups),
+            "torch_pruning_graph_seconds": theirs["graph_seconds"],
             "torch_pruning_seconds": theirs["seconds"],
+            "torch_pruning_groups": theirs["groups"],
             "torch_pruning_note": theirs["note"],
         }
-        peer = f"{theirs['seconds']:.3f} s" if theirs["seconds"] else theirs["note"]
-        ratio = f"{theirs['seconds'] / ours:.1f} times ours" if theirs["seconds"] else ""
         print(
-            f"{name:>14} {row['nodes']:>6,} nodes  loading {loading:.3f} s  analysis {ours:.3f} s"
-            f"  Torch-Pruning {peer}  {ratio}",
+            f"{name:>14} {row['nodes']:>6,} nodes  loading {loading:.3f} s"
+            f"  analysis {ours:.3f} s ({row['groups']} groups)"
+            f"  Torch-Pruning: graph {_told(theirs['graph_seconds'], ours)},"
+            f" with its {theirs['groups']} groups {_told(theirs['seconds'], ours)}"
+            f" {theirs['note']}",
             flush=True,
         )
         yield {**row, "torch_pruning_version": theirs["version"], "torch_version": theirs["torch"]}
+
+
+def _theirs(command: list[str]) -> dict[str, Any]:
+    """What the peer's process says; what it could not do in time is no figure."""
+    nothing = {"graph_seconds": None, "seconds": None, "groups": 0, "version": "", "torch": ""}
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return {**nothing, "note": f"not done after {PATIENCE} s"}
+    if done.returncode:
+        return {**nothing, "note": f"process ended with {done.returncode} {done.stderr[-200:]}"}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _told(seconds: float | None, ours: float) -> str:
+    return "failed" if seconds is None else f"{seconds:.3f} s ({seconds / ours:.1f} times ours)"
 
 
 def machine() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Torch-Pruning's side of ``benchmarks.analysis``; runs in an environment of its own.
 
+Timed are its dependency graph alone, and the graph with the pruning group of every layer.
+
 Arguments: network of torchvision, folder for its ONNX file, repetitions. Prints one line of JSON.
 """
 
@@ -28,11 +30,14 @@ def main() -> None:
         module, (example,), folder / f"{name}.onnx", opset_version=17, dynamo=False,
         input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "N"}, "y": {0: "N"}},
     )  # fmt: skip
-    seconds, note = [], ""
+    graphs, seconds, groups, note = [], [], 0, ""
     for _ in range(repeats):
         start = time.process_time()
         try:
-            torch_pruning.DependencyGraph().build_dependency(module, example_inputs=example)
+            graph = torch_pruning.DependencyGraph()
+            graph.build_dependency(module, example_inputs=example)
+            graphs.append(time.process_time() - start)
+            groups = sum(1 for _ in graph.get_all_groups())
         except Exception as error:
             note = f"{type(error).__name__}: {error}"[:200]
             break
@@ -40,7 +45,9 @@ def main() -> None:
     print(
         json.dumps(
             {
+                "graph_seconds": round(min(graphs), 4) if graphs else None,
                 "seconds": round(min(seconds), 4) if seconds else None,
+                "groups": groups,
                 "note": note,
                 "version": getattr(torch_pruning, "__version__", ""),
                 "torch": torch.__version__,

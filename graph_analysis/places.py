@@ -55,6 +55,11 @@ class Places:
         spread = self.run_start[runs][:, None] + np.arange(self.run_length[runs[0]])
         return tuple(map(tuple, self.position[spread].tolist()))
 
+    def names_of(self, classes: Ints) -> list[Place]:
+        """Places of some classes together, in their order."""
+        found = np.unique(self.place[ranges(self.unit, classes)])
+        return [self.names[place] for place in found.tolist()]
+
     def of(self, classes: Ints) -> Iterator[tuple[Place, Positions]]:
         """Places and ascending positions of some classes together, in the order of the places."""
         entries = ranges(self.unit, classes)

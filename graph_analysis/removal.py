@@ -10,6 +10,7 @@ elsewhere a gate at the joints does.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import chain, count
 
 import numpy as np
@@ -230,15 +231,20 @@ class _Finder:
         if found is None or (found < 0).any():
             return "the positions it would leave in a Concat must stay"
         wanted = set(found.tolist())
-        crossings = self.classes.crossings
-        crossed = np.concatenate([crossings.crossing, crossings.rows, crossings.columns])
-        if wanted & set(crossed.tolist()):
+        if wanted <= set(gone):  # the same channels met another Concat before
+            return None
+        if wanted & self._crossed:
             return "the positions it would leave in a Concat are crossed with others"
-        for (name, axis, _), _ in self.places.of(found):
+        for name, axis, _ in self.places.names_of(found):
             if not self.labelling.born.get((name, axis), branch.vertices) <= branch.vertices:
                 return "its channels are also made elsewhere"
         gone.extend(sorted(wanted - set(gone)))
         return None
+
+    @cached_property
+    def _crossed(self) -> frozenset[int]:
+        parts = self.classes.crossings
+        return frozenset(np.concatenate([parts.crossing, parts.rows, parts.columns]).tolist())
 
     def _gated(self, gate: int, gone: list[int]) -> str | None:
         found = int(self.classes.class_of[gate])
