@@ -28,7 +28,7 @@ def einsum(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 def equation_of(vertex: Vertex, ranks: list[int]) -> Equation | None:
     """The equation of an Einsum vertex, or None if it does not fit its operands."""
     text = vertex.attributes.get("equation", b"")
-    return parse(text.decode() if isinstance(text, bytes) else text, ranks)
+    return parse(text.decode(errors="replace") if isinstance(text, bytes) else text, ranks)
 
 
 def _met(labelling: Labelling, vertex: Vertex, equation: Equation, index: str) -> Axis:

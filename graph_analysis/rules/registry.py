@@ -69,7 +69,7 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
         why = unstable or _why(graph, vertex, rule)
         _boundary(labelling, vertex, f"meets {vertex.name!r}: {why}")
         return
-    found = None if misfit(graph, vertex) else rule(labelling, vertex)
+    found = None if misfit(graph, vertex) else _labels_by(rule, labelling, vertex)
     if found is None or not _are_labels_of(graph, vertex, found):
         _boundary(labelling, vertex, f"meets {vertex.name!r}: its inputs do not fit together")
         return
@@ -94,6 +94,18 @@ def _apply(labelling: Labelling, vertex: Vertex) -> None:
             None if axis in fixed or length <= 1 else labels
             for axis, (length, labels) in enumerate(zip(shape, axes, strict=True))
         ]
+
+
+def _labels_by(rule: Rule, labelling: Labelling, vertex: Vertex) -> list[Axes] | None:
+    """What a rule finds; None where it meets attributes or shapes that no operator has.
+
+    ``misfit`` knows the usual ones. What is left comes from damaged files: the operator is a
+    boundary then, which takes back whatever the rule let go before.
+    """
+    try:
+        return rule(labelling, vertex)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _are_labels_of(graph: TraceGraph, vertex: Vertex, found: list[Axes]) -> bool:

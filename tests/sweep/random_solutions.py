@@ -92,7 +92,8 @@ def failures_of(analysis: Analysis, solution: Solution, seed: int) -> Iterator[s
     cut = shrink(analysis, solution)
     again = analysis_of(cut)
     before, predicted = Figures.of(analysis), Figures.of(analysis, solution)
-    counted = _counted(again, set(again.loaded.copies) - set(analysis.loaded.copies))
+    known = {*analysis.loaded.copies, *analysis.loaded.copies.values()}
+    counted = _counted(again, {n for n, of in again.loaded.copies.items() if of not in known})
     if counted.macs != predicted.macs:
         yield f"{counted.macs} MACs counted, {predicted.macs} predicted"
     if counted.parameters != predicted.parameters:
@@ -102,6 +103,7 @@ def failures_of(analysis: Analysis, solution: Solution, seed: int) -> Iterator[s
     pairs = list(zip(counted.as_row().values(), before.as_row().values(), strict=True))
     if any(after > whole for after, whole in pairs):
         yield f"larger than the original: {counted.as_row()}, was {before.as_row()}"
+    pairs.append((len(cut.graph.node), len(analysis.loaded.model.graph.node)))  # of a pool, say
     if solution.removed and all(after == whole for after, whole in pairs):
         yield "something was removed, and nothing is smaller"
     yield from differences(analysis, mask(analysis, solution), cut, seed)
