@@ -227,7 +227,9 @@ class _Finder:
         if gate is not None:
             return self._gated(gate, gone)
         labels = self.labelling.axes.get(tensor, [])
-        found = self.classes.of(labels[vertex.attributes["axis"]]) if labels else None
+        axis = vertex.attributes.get("axis", 1)
+        fits = -len(labels) <= axis < len(labels)  # not where a damaged file says another
+        found = self.classes.of(labels[axis]) if fits else None
         if found is None or (found < 0).any():
             return "the positions it would leave in a Concat must stay"
         wanted = set(found.tolist())
@@ -235,8 +237,8 @@ class _Finder:
             return None
         if wanted & self._crossed:
             return "the positions it would leave in a Concat are crossed with others"
-        for name, axis, _ in self.places.names_of(found):
-            if not self.labelling.born.get((name, axis), branch.vertices) <= branch.vertices:
+        for name, place, _ in self.places.names_of(found):
+            if not self.labelling.born.get((name, place), branch.vertices) <= branch.vertices:
                 return "its channels are also made elsewhere"
         gone.extend(sorted(wanted - set(gone)))
         return None

@@ -324,8 +324,11 @@ def _concat(lookup: Lookup, vertex: Vertex) -> Zeroes:
     """0 where it is 0 in the operands; behind a gated edge, where what it comes from is 0."""
     found = lookup.carriers(vertex)
     gates = lookup.labelling.gates
-    place, start = vertex.attributes["axis"], 0
-    along = lookup.classes.of(lookup.labelling.axes[vertex.outputs[0]][place])
+    if not any((vertex.index, name) in gates for name in vertex.inputs):
+        return found
+    axes = lookup.labelling.axes[vertex.outputs[0]]
+    place, start = vertex.attributes["axis"] % len(axes), 0
+    along = lookup.classes.of(axes[place])
     bad: set[int] = set()
     for name in vertex.inputs:
         length = (lookup.graph.shape(name) or ())[place]

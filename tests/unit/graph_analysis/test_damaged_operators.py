@@ -20,6 +20,15 @@ def test_an_equation_that_is_no_text() -> None:
     assert any(node.name in entry.reason for entry in analysis.space.frozen)
 
 
+@pytest.mark.parametrize("name", ["concat", "pyramid_pooling", "multi_branch_inception_pool"])
+def test_a_concat_along_an_axis_that_is_not_there(name: str) -> None:
+    model = HARD_CASES[name]()
+    node = next(node for node in model.graph.node if node.op_type == "Concat")
+    node.attribute[0].i = 7
+    analysis = analyze(load_model(model.SerializeToString()))
+    assert not analysis.structures
+
+
 def test_a_rule_that_cannot_go_on_makes_a_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what it let go before."""
 
