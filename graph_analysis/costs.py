@@ -6,6 +6,7 @@ initializer holds the product of its kept axes. So the cost of what remains is a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import onnx
 
@@ -91,7 +92,12 @@ def _repeated(
 
 
 def _is_arithmetic(graph: TraceGraph, name: str) -> bool:
-    """Whether all that reads an initializer computes with shapes: known, yet not from weights."""
+    """Whether all that reads a number computes with shapes: known, yet not from weights.
+
+    A table of more than one number is a weight, also where lengths choose from it (positions).
+    """
+    if prod(graph.initializers[name].dims) > 1:
+        return False
     made = [
         output
         for index, _ in graph.consumers.get(name, ())

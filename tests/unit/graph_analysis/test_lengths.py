@@ -64,3 +64,17 @@ def test_several_numbers_stay_lengths() -> None:
 
 def test_a_number_that_meets_a_free_length_on_its_way_stays() -> None:
     assert not apart().space.groups
+
+
+def test_a_small_table_of_positions_is_a_weight() -> None:
+    """Lengths choose its rows, so its values are known; they are trained all the same."""
+    graph = GraphBuilder("positions")
+    x = graph.linear(graph.input((BATCH, 4, 5)), 5, 6)
+    length = graph.node("Gather", graph.node("Shape", x), graph.constant(1), axis=0)
+    rows = graph.node("Range", graph.constant(0), length, graph.constant(1))
+    places = graph.node("Gather", graph.weight(8, 6, name="table"), rows, axis=0)
+    graph.output(graph.linear(graph.node("Add", x, places), 6, 3), (BATCH, 4, 3))
+    analysis = analyze(load_model(graph.build().SerializeToString()))
+    (table,) = [n for n in analysis.graph.initializers if n.startswith("table")]
+    assert table in analysis.costs.parameters
+    assert analysis.costs.item_bytes[table] == 4
