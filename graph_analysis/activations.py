@@ -103,7 +103,7 @@ def _sizes(
     def add(name: str) -> None:
         shape, kind = shapes.get(name), graph.shapes.dtype.get(name)
         found[name] = 0
-        if shape is None or kind is None:
+        if shape is None or not kind:  # 0: a damaged file says no type
             unknown.append(name)
             return
         found[name] = onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize

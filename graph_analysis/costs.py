@@ -16,6 +16,7 @@ from graph_analysis.trace_graph import FLOATS, STATE_SLOTS, TraceGraph, Vertex
 
 # of indices and lengths, which a cut writes anew or drops; and of some quantised weights
 _ADDRESSING = frozenset({onnx.TensorProto.BOOL, onnx.TensorProto.INT32, onnx.TensorProto.INT64})
+_ARITHMETIC = frozenset({"Add", "Div", "Max", "Min", "Mod", "Mul", "Pow", "Sub"})
 # first input slot that holds statistics or settings instead of weights
 _SETTINGS_FROM = {
     "BatchNormalization": 3,
@@ -94,9 +95,11 @@ def _repeated(
 def _is_arithmetic(graph: TraceGraph, name: str) -> bool:
     """Whether all that reads a number computes with shapes: known, yet not from weights.
 
-    A table of more than one number is a weight, also where lengths choose from it (positions).
+    A table of more than one number is a weight, also where lengths choose from it (positions), and
+    so is what is only moved (an initial state that is spread over the samples).
     """
-    if prod(graph.initializers[name].dims) > 1:
+    users = {graph.vertices[index].op_type for index, _ in graph.consumers.get(name, ())}
+    if prod(graph.initializers[name].dims) > 1 or not users <= _ARITHMETIC:
         return False
     made = [
         output
