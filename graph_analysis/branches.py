@@ -35,11 +35,13 @@ class Branch:
         tensor: The value that reaches the joints, or from which what reaches them is made.
         edges: Joints (vertex index) and the tensor that each of them loses.
         vertices: Those that lose their last use; the joints are not among them.
+        is_known: Whether it was looked at; if not, ``vertices`` is empty.
     """
 
     tensor: str
     edges: tuple[Edge, ...]
     vertices: frozenset[int]
+    is_known: bool = True
 
 
 def branches(graph: TraceGraph, pieces: Sequence[Piece]) -> Iterator[Branch]:
@@ -51,7 +53,7 @@ def branches(graph: TraceGraph, pieces: Sequence[Piece]) -> Iterator[Branch]:
        several scales) is cut off behind all of them.
 
     The number of vertices looked at is bounded, so that chains of nested branches cost no more than
-    a multiple of the graph; the innermost come first.
+    a multiple of the graph; what comes after that is given as not known.
     """
     readers = _readers(pieces)
     seen: set[tuple[Edge, ...]] = set()
@@ -63,10 +65,11 @@ def branches(graph: TraceGraph, pieces: Sequence[Piece]) -> Iterator[Branch]:
             if edges in seen:
                 continue
             seen.add(edges)
+            if budget < 0:
+                yield Branch(tensor=tensor, edges=edges, vertices=frozenset(), is_known=False)
+                continue
             vertices = dying(graph, edges)
             budget -= len(vertices) + 1
-            if budget < 0:
-                return
             yield Branch(tensor=tensor, edges=edges, vertices=vertices)
 
 

@@ -6,6 +6,8 @@ from heapq import heapify, heappop, heappush
 
 import onnx
 
+from graph_analysis.soundness import bodies_of
+
 
 def sort_nodes(graph: onnx.GraphProto) -> bool:
     """Put the nodes of ``graph`` in order, and those of all bodies; equal ones as in the file.
@@ -17,7 +19,7 @@ def sort_nodes(graph: onnx.GraphProto) -> bool:
     """
     moved = False
     for node in graph.node:
-        for body in _bodies(node):
+        for body in bodies_of(node):
             moved |= sort_nodes(body)
     order = _order(graph)
     if order is None or order == sorted(order):
@@ -59,14 +61,7 @@ def _order(graph: onnx.GraphProto) -> list[int] | None:
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """What a node reads, and what its bodies may capture."""
     yield from filter(None, node.input)
-    for body in _bodies(node):
+    for body in bodies_of(node):
         yield from (value.name for value in body.output)
         for inner in body.node:
             yield from _reads(inner)
-
-
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs

@@ -187,8 +187,9 @@ class Analysis:
             if dead and key in solution.removed:
                 found.append(f"group {key!r} is already dead")
             kept = entry.group.units - int(gone[list(entry.classes)].sum())
-            if not dead and kept < self.least(entry.group):
-                found.append(f"group {key!r} keeps {kept} units")
+            least = self.least(entry.group)
+            if not dead and kept < least:
+                found.append(f"group {key!r} keeps {kept} units, {least} must stay")
         return tuple(found)
 
     def least(self, group: Group, min_units: int | None = None) -> int:

@@ -148,6 +148,8 @@ class _Finder:
     def reason(self, branch: Branch) -> tuple[str | None, list[int]]:
         """Why a branch is no structure, or None; and the classes that would go at Concats."""
         gone: list[int] = []
+        if not branch.is_known:
+            return "was not looked at: too many branches lie within each other", gone
         if not self.graph.is_float(branch.tensor) or not self.graph.shape(branch.tensor):
             return "is no tensor of floats", gone
         reason = self._in_body(branch) or self._protected(branch)

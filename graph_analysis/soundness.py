@@ -120,11 +120,12 @@ def _check_text(model: onnx.ModelProto) -> None:
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
-        for body in _bodies(node):
+        for body in bodies_of(node):
             yield from _graphs(body)
 
 
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def bodies_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Every graph that ``node`` carries, whatever type the attribute claims."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -141,7 +142,7 @@ def _check_graph(graph: onnx.GraphProto, outside: frozenset[str]) -> None:
     made = {*inputs, *stored}
     for node in graph.node:
         _check_reads(node, made, outside)
-        for body in _bodies(node):
+        for body in bodies_of(node):
             _check_graph(body, frozenset(made) | outside)
         if not node.output:
             _refuse(f"{_described(node)} has no outputs", "model-output-missing", node.name)
@@ -223,7 +224,7 @@ def _check_node(
         return
     if onnx.defs.get_schema(node.op_type, version, domain).deprecated:
         return  # the checker turns it away; runtimes still run it
-    if any(True for _ in _bodies(node)):
+    if any(True for _ in bodies_of(node)):
         return  # it would look for what the body captures; the body's own nodes are checked
     try:
         checker.check_node(node, context, checker.C.LexicalScopeContext())

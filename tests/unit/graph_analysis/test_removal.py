@@ -102,6 +102,26 @@ def test_refused_with_the_reason(name: str, reason: str) -> None:
     assert reason in {entry.reason for entry in analysis_of(name).refused}
 
 
+def test_branches_beyond_the_bound_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left out in silence."""
+    monkeypatch.setattr("graph_analysis.branches._WORK", 0)
+    analysis = analysis_of("unet_two_levels")
+    reasons = [entry.reason for entry in analysis.refused]
+    assert any(reason.startswith("was not looked at") for reason in reasons)
+    whole = len(TABLE["unet_two_levels"])
+    assert len(analysis.structures) + len(reasons) == whole
+
+
+def test_a_statistic_keeps_two_positions() -> None:
+    """A norm over one position is nothing but rounding."""
+    analysis = analysis_of("layernorm_mlp")
+    group = next(g for g in analysis.space.groups if g.masked and g.kind == "channel")
+    one_left = Solution.of(analysis.space, {group.id: range(group.units - 1)})
+    assert any("keeps 1 units, 2 must stay" in text for text in analysis.violations(one_left))
+    two_left = Solution.of(analysis.space, {group.id: range(group.units - 2)})
+    assert analysis.violations(two_left) == ()
+
+
 def test_a_protected_node_keeps_every_structure_that_holds_it() -> None:
     found = structures(analysis_of("nested_residual", protect=("conv_4",)))
     assert found == {}
