@@ -4,30 +4,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from graph_analysis.segments import Piece, Segment
-from graph_analysis.trace_graph import TraceGraph, Vertex
+from graph_analysis.trace_graph import MOVES_ONLY, TraceGraph, Vertex
 
-_MOVING = frozenset(
-    [
-        "Cast",
-        "CastLike",
-        "Concat",
-        "Constant",
-        "ConstantOfShape",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Pad",
-        "Reshape",
-        "Shape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Tile",
-        "Transpose",
-        "Unsqueeze",
-    ]
-)
+_MOVING = MOVES_ONLY | {"CastLike", "Constant", "ConstantOfShape", "Pad", "Shape"}
 _SHORT = {
     "BatchNormalization": "BatchNorm",
     "GlobalAveragePool": "GlobalAvgPool",

@@ -28,7 +28,7 @@ from graph_analysis.search_space import Group, GroupKind, WeightSlices
 from graph_analysis.segments import Piece, SegmentGraph
 from graph_analysis.silence import AFFINE, STEMS, Silence, is_finite_at_zero
 from graph_analysis.structures import Refused, Structure, with_gates
-from graph_analysis.trace_graph import TraceGraph, Vertex
+from graph_analysis.trace_graph import MOVES_ONLY, TraceGraph, Vertex
 
 # fmt: off
 _WORK = frozenset(
@@ -39,29 +39,11 @@ _WORK = frozenset(
 )
 # fmt: on
 _NEAR = 8  # operators between a joint and what is looked for before it
-_CHEAP = frozenset(UNARY) | {
-    "Add",
-    "Cast",
-    "Concat",
-    "Constant",
-    "ConstantOfShape",
-    "Dropout",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "Pad",
-    "Reshape",
-    "Shape",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-}
+_CHEAP = (
+    frozenset(UNARY)
+    | MOVES_ONLY
+    | {"Add", "Constant", "ConstantOfShape", "Dropout", "Pad", "Shape", "Sub", "Sum"}
+)
 
 
 def removal_structures(

@@ -24,7 +24,7 @@ FLOATS = frozenset(
 Edge = tuple[int, str]  # a vertex, and a tensor that it reads
 STATE_SLOTS = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # initial states of recurrent operators
 _LOOPS = ("Loop", "Scan")
-_MOVES_ONLY = frozenset(
+MOVES_ONLY = frozenset(
     {
         "Cast",
         "Concat",
@@ -154,7 +154,7 @@ class TraceGraph:
                 known[name] = value is None or not np.any(numpy_helper.to_array(value))
             else:
                 parts = maker.inputs if maker.op_type == "Concat" else maker.inputs[:1]
-                moves = maker.op_type in _MOVES_ONLY
+                moves = maker.op_type in MOVES_ONLY
                 known[name] = moves and all(self._is_zero(part, known) for part in parts)
         return known[name]
 
