@@ -20,9 +20,12 @@ def fused_shapes(
     if rule is None or not inputs or inputs[0] is None:
         return []
     try:
-        return rule(inputs, attributes)
+        found = rule(inputs, attributes)
     except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
         return []  # operands that do not fit: whoever runs the model will say so
+    # an attribute of another type than the operator's makes lengths that are no numbers
+    lengths: list[Any] = [length for shape in found for length in shape]
+    return found if all(isinstance(n, int) and n >= 0 for n in lengths) else []
 
 
 def _known(shape: Shape | None) -> Shape:

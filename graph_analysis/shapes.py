@@ -109,7 +109,7 @@ def _bind(value: onnx.ValueInfoProto, scale: int, given: tuple[int, ...] | None)
 def _infer_node(
     node: onnx.NodeProto, shapes: Shapes, versions: Mapping[str, int], model: onnx.ModelProto
 ) -> None:
-    if node.op_type == "Shape" and node.input[0] in shapes.shape:
+    if node.op_type == "Shape" and not node.domain and node.input[0] in shapes.shape:
         bounds = {a.name: a.i for a in node.attribute}
         value = np.asarray(shapes.shape[node.input[0]], np.int64)
         _set_constant(node.output[0], value[bounds.get("start", 0) : bounds.get("end")], shapes)

@@ -224,6 +224,7 @@ def _check_node(
         return
     if onnx.defs.get_schema(node.op_type, version, domain).deprecated:
         return  # the checker turns it away; runtimes still run it
+    _check_counts(node)
     if any(True for _ in bodies_of(node)):
         return  # it would look for what the body captures; the body's own nodes are checked
     try:
@@ -231,6 +232,28 @@ def _check_node(
     except (checker.ValidationError, EncodeError, RuntimeError, UnicodeDecodeError) as error:
         what = f"{_described(node)} is not as the standard defines it: {_first_line(error)}"
         raise ModelError(what + _AGAIN, code="model-attribute", param=node.name) from error
+
+
+def _check_counts(node: onnx.NodeProto) -> None:
+    """Numbers that must agree with how many inputs and outputs a node has.
+
+    The onnx package checks none of them, and its shape inference dies of the one of Split.
+    """
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    if node.op_type == "Split" and "num_outputs" in attributes:
+        if attributes["num_outputs"].i != len(node.output):
+            what = f"{_described(node)} has {len(node.output)} outputs, its num_outputs says other"
+            _refuse(what, "model-attribute", node.name)
+    elif node.op_type == "Scan":
+        scanned = attributes["num_scan_inputs"].i if "num_scan_inputs" in attributes else 0
+        made = len(node.output) - (len(node.input) - scanned)
+        counts = {"input": scanned, "output": made}
+        for key in ("scan_input_axes", "scan_input_directions", "scan_output_axes",
+                    "scan_output_directions"):  # fmt: skip
+            given = len(attributes[key].ints) if key in attributes else 0
+            if not 0 < scanned <= len(node.input) or given not in (0, counts[key.split("_")[1]]):
+                what = f"{_described(node)} scans {scanned} inputs, its attributes say other"
+                _refuse(what, "model-attribute", node.name)
 
 
 def _first_line(error: Exception) -> str:

@@ -70,6 +70,15 @@ def _gemm(graph: TraceGraph, vertex: Vertex) -> bool:
     return bias is None or _broadcasts(bias, graph.shape(vertex.outputs[0]) or ())
 
 
+def _qgemm(graph: TraceGraph, vertex: Vertex) -> bool:
+    """QGemm (com.microsoft): two matrices, of integers."""
+    a, b = _shape(graph, vertex, 0), _shape(graph, vertex, 3)
+    if a is None or b is None or len(a) != 2 or len(b) != 2:
+        return False
+    inner = a[0] if vertex.attributes.get("transA") else a[1]
+    return bool(inner == (b[1] if vertex.attributes.get("transB") else b[0]))
+
+
 def _broadcasts(small: Shape, large: Shape) -> bool:
     """Whether ``small`` stretches to ``large``."""
     tail = large[len(large) - len(small) :]
@@ -259,6 +268,7 @@ _CHECKS: Mapping[str, Callable[[TraceGraph, Vertex], bool]] = {
     "Gather": _gather,
     "GroupNormalization": _norm_groups,
     "PRelu": _to_the_first,
+    "QGemm": _qgemm,
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _scaled),
     "RotaryEmbedding": _rotary,
     "Slice": _slice,
