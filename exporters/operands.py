@@ -11,6 +11,7 @@ first and granted together, because one tensor may serve several nodes:
    changed entry gets a wish of its own. Shared with readers that want something else, the Concat
    is cloned first.
 5. Any other computed vector has the changed entries overwritten behind it by ScatterElements.
+6. Whole numbers of other shapes that follow from constants alone (indices into a table) become one.
 """
 
 from collections import defaultdict
@@ -191,8 +192,10 @@ class Operands:
         now: npt.NDArray[Any],
         values: npt.NDArray[Any],
     ) -> str:
-        """Case 5."""
+        """Cases 5 and 6."""
         if values.ndim != 1 or self.draft.opset < 11:
+            if now.dtype.kind in "iu" and self._follows_from_constants(tensor):
+                return self.draft.add_constant(f"{tensor}__cut", values.astype(now.dtype))
             message = f"computed tensor {tensor!r} of shape {now.shape} cannot be rewritten"
             raise SurgeryError(message, param=tensor)
         changed = np.flatnonzero(now != values)
@@ -211,6 +214,21 @@ class Operands:
         self.draft.insert_after(producer, node)
         self.draft.after[name] = values
         return name
+
+    def _follows_from_constants(self, tensor: str) -> bool:
+        """Whether no shape of a tensor, which may have free axes, has a part in ``tensor``."""
+        producers = {name: node for node in self.draft.nodes for name in node.output}
+        pending, seen = [tensor], set()
+        while pending:
+            name = pending.pop()
+            if name in seen or not name or name in self.draft.initializers:
+                continue
+            seen.add(name)
+            node = producers.get(name)
+            if node is None or node.op_type in ("Shape", "Size"):
+                return False
+            pending += node.input
+        return True
 
 
 def differing(left: npt.NDArray[Any] | None, right: npt.NDArray[Any] | Iterable[int]) -> bool:
