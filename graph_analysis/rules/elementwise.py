@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from graph_analysis.labels import Axes, Axis, Labelling
 from graph_analysis.trace_graph import Vertex
 
@@ -91,6 +93,21 @@ def unary(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     return [list(labelling.of(vertex.inputs[0])) for _ in vertex.outputs]
 
 
+def dropout(labelling: Labelling, vertex: Vertex) -> list[Axes]:
+    """Dropout: as its input, unless it drops when deployed too (an input of its own says so).
+
+    What is dropped then is drawn anew, and otherwise for another shape: nothing can be compared.
+    """
+    mode = vertex.inputs[2] if len(vertex.inputs) > 2 else ""
+    ratio = labelling.graph.constant(vertex.inputs[1]) if len(vertex.inputs) > 1 else None
+    never = labelling.graph.constant(mode) if mode else np.False_
+    if (never is None or np.any(never)) and (ratio is None or np.any(ratio)):
+        reason = f"{vertex.name!r} drops at random, not only in training"
+        labelling.freeze_all(vertex.inputs[0], reason)
+        return [[None] * len(labelling.graph.shape(vertex.inputs[0]) or ()) for _ in vertex.outputs]
+    return unary(labelling, vertex)
+
+
 def elementwise(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     """Operands broadcast; equal positions go together, a broadcast width of 1 ties nothing."""
     operands = []
@@ -135,4 +152,8 @@ def broadcast(
     return out
 
 
-RULES = dict.fromkeys(UNARY, unary) | dict.fromkeys(BINARY, elementwise)
+RULES = {
+    **dict.fromkeys(UNARY, unary),
+    **dict.fromkeys(BINARY, elementwise),
+    "Dropout": dropout,
+}
