@@ -100,6 +100,12 @@ def swish(call: Call) -> Value:
     return call.write.emit(scaled_swish, call.tensor(0), alpha)
 
 
+@operator("SwiGLU", since=28)
+def swiglu(call: Call) -> Value:
+    """Swish of one input as a gate of the other."""
+    return call.write.emit(torch.mul, swish(call), call.tensor(1))
+
+
 @operator("HardSigmoid")
 def hard_sigmoid(call: Call) -> Value:
     """``clip(alpha * x + beta, 0, 1)``; with PyTorch's constants its own kernel."""

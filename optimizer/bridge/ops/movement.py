@@ -218,6 +218,21 @@ def cast_like(call: Call) -> Value:
     return _cast(call, call.dtype(1))
 
 
+@operator("BitCast", since=26)
+def bit_cast(call: Call) -> Value:
+    """Read the same bits as another element type of the same size."""
+    wanted = DTYPES.get(call.attribute("to"))
+    if wanted is None or wanted.itemsize != call.dtype(0).itemsize:
+        message = "to a type that torch cannot hold or of another size is not covered"
+        raise UnsupportedVariant(message)
+    return call.write.emit(reinterpreted, call.tensor(0), wanted)
+
+
+def reinterpreted(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the bits of ``x`` as ``dtype``."""
+    return x.view(dtype)
+
+
 def _cast(call: Call, wanted: torch.dtype) -> Value:
     if call.value(0).dtype == wanted:
         return call.value(0)

@@ -46,8 +46,10 @@ def max_pool(call: Call) -> Value | list[Value]:
     window = _window(call)
     x = call.tensor(0)
     if call.num_outputs > 1:
-        call.require("storage_order", 0, covered=0)
-        return call.write.emit_many(2, max_pool_with_indices, x, astuple(window))
+        column_major = bool(call.attribute("storage_order", 0))
+        return call.write.emit_many(
+            2, max_pool_with_indices, x, astuple(window), column_major=column_major
+        )
     padding, ceil = window.begin, window.ceil
     if not _fits_torch(window):
         padding, ceil = (0,) * len(padding), False
@@ -98,9 +100,12 @@ def global_lp_pool(call: Call) -> Value:
 
 
 def max_pool_with_indices(
-    x: torch.Tensor, settings: WindowSettings
+    x: torch.Tensor, settings: WindowSettings, *, column_major: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return maxima and their positions in the flattened ``x``."""
+    """Return maxima and their positions in the flattened ``x``.
+
+    ``column_major`` counts the first spatial axis fastest instead of the last.
+    """
     window = window_from(settings)
     pads = torch_padding(*padding_at(tuple(x.shape[2:]), window))
     wide = functional.pad(x, pads, "constant", -float("inf"))
@@ -108,7 +113,12 @@ def max_pool_with_indices(
     maxima, found = pool(
         wide, window.kernel, window.stride, 0, window.dilation, return_indices=True
     )
-    positions = torch.arange(x.numel(), device=x.device, dtype=torch.float64).reshape(x.shape)
+    positions = torch.arange(x.numel(), device=x.device, dtype=torch.float64)
+    if column_major:
+        spatial = range(x.dim() - 1, 1, -1)
+        positions = positions.reshape(*x.shape[:2], *(x.shape[axis] for axis in spatial))
+        positions = positions.permute(0, 1, *spatial)
+    positions = positions.reshape(x.shape)
     flat = functional.pad(positions, pads).flatten(2)
     indices = flat.gather(2, found.flatten(2)).reshape(found.shape)
     return maxima, indices.to(torch.int64)

@@ -81,6 +81,8 @@ def maximum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.T
     """Largest element; of booleans whether any is set."""
     if x.dtype == torch.bool:
         return torch.amax(x.to(torch.uint8), axes, keepdim=keepdim).bool()
+    if not x.numel():
+        return _of_nothing(x, axes, keepdim=keepdim, largest=False)
     return torch.amax(x, axes, keepdim=keepdim)
 
 
@@ -88,7 +90,20 @@ def minimum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.T
     """Smallest element; of booleans whether all are set."""
     if x.dtype == torch.bool:
         return torch.amin(x.to(torch.uint8), axes, keepdim=keepdim).bool()
+    if not x.numel():
+        return _of_nothing(x, axes, keepdim=keepdim, largest=True)
     return torch.amin(x, axes, keepdim=keepdim)
+
+
+def _of_nothing(
+    x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool, largest: bool
+) -> torch.Tensor:
+    """The extreme of no elements: what every element would replace; torch has none."""
+    shape = torch.sum(x, axes, keepdim=keepdim).shape
+    if x.is_floating_point():
+        return x.new_full(shape, float("inf") if largest else -float("inf"))
+    limits = torch.iinfo(x.dtype)
+    return x.new_full(shape, limits.max if largest else limits.min)
 
 
 _REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
@@ -135,26 +150,29 @@ def position_of_extreme(
     return x.shape[axis] - 1 - function(torch.flip(x, (axis,)), axis, keepdim=keepdim)
 
 
-@operator("CumSum")
-def cumulative_sum(call: Call) -> Value:
-    """Running sum along an axis, optionally without the element itself or from the end."""
-    axis = call.numbers(1)
+@operator("CumSum", "CumProd")
+def cumulative(call: Call) -> Value:
+    """Running sum or product along an axis, optionally without the element or from the end."""
+    axis, is_sum = call.numbers(1), call.node.op_type == "CumSum"
     exclusive, backwards = bool(call.attribute("exclusive", 0)), bool(call.attribute("reverse", 0))
     return call.write.emit(
-        running_sum, call.tensor(0), axis, exclusive=exclusive, backwards=backwards
+        running, call.tensor(0), axis, is_sum=is_sum, exclusive=exclusive, backwards=backwards
     )
 
 
-def running_sum(
-    x: torch.Tensor, where: HostValue, *, exclusive: bool, backwards: bool
+def running(
+    x: torch.Tensor, where: HostValue, *, is_sum: bool, exclusive: bool, backwards: bool
 ) -> torch.Tensor:
-    """Return running sums along an axis."""
+    """Return running sums or products along an axis."""
     axis = int(only(where))
     turned = torch.flip(x, (axis,)) if backwards else x
-    sums = torch.cumsum(turned, axis, dtype=x.dtype)
-    if exclusive:
-        sums = sums - turned
-    return torch.flip(sums, (axis,)) if backwards else sums
+    if exclusive and x.shape[axis]:
+        first = turned.narrow(axis, 0, 1)
+        neutral = torch.zeros_like(first) if is_sum else torch.ones_like(first)
+        turned = torch.cat((neutral, turned.narrow(axis, 0, x.shape[axis] - 1)), axis)
+    function = torch.cumsum if is_sum else torch.cumprod
+    results = function(turned, axis, dtype=x.dtype)
+    return torch.flip(results, (axis,)) if backwards else results
 
 
 @operator("TopK")
