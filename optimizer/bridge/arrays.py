@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -32,10 +32,27 @@ def tensor_from_proto(proto: onnx.TensorProto) -> torch.Tensor:
         TypeError: The element type has no torch counterpart (strings, 4-bit integers, float8).
     """
     if proto.data_type not in DTYPES:
-        kind = onnx.helper.tensor_dtype_to_string(proto.data_type)
+        kind = helper.tensor_dtype_to_string(proto.data_type)
         message = f"initializer '{proto.name}' holds {kind}, which torch cannot"
         raise TypeError(message)
     return tensor_from_array(numpy_helper.to_array(proto))
+
+
+def constant_proto(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """Copy the value of a Constant node; ``None`` for strings and sparse tensors."""
+    if not node.attribute:
+        return None
+    attribute = node.attribute[0]
+    if attribute.type == AttributeProto.TENSOR:
+        proto = TensorProto()
+        proto.CopyFrom(attribute.t)
+        return proto
+    value = helper.get_attribute_value(attribute)
+    if attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS):
+        return numpy_helper.from_array(np.array(value, np.float32))
+    if attribute.type in (AttributeProto.INT, AttributeProto.INTS):
+        return numpy_helper.from_array(np.array(value, np.int64))
+    return None
 
 
 def tensor_from_array(array: np.ndarray) -> torch.Tensor:

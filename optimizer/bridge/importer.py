@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
-import numpy as np
 import onnx
 import torch
-from onnx import AttributeProto, helper, numpy_helper
 
 from graph_analysis.errors import ModelError
 from graph_analysis.masking import MASK_DOC
-from optimizer.bridge.arrays import DTYPES, tensor_from_proto
+from optimizer.bridge.arrays import DTYPES, constant_proto, tensor_from_proto
 from optimizer.bridge.bindings import Bindings
 from optimizer.bridge.call import Call
+from optimizer.bridge.expansion import BODY_DOC
 from optimizer.bridge.names import attribute_paths
 from optimizer.bridge.registry import (
     HostTranslator,
@@ -220,25 +219,12 @@ def free_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
 def _constants_as_initializers(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.TensorProto]:
     found = {}
     for node in nodes:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.attribute:
-            proto = _constant_proto(node.attribute[0])
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            proto = None if node.doc_string == BODY_DOC else constant_proto(node)
             if proto is not None:
                 proto.name = node.output[0]
                 found[proto.name] = proto
     return found
-
-
-def _constant_proto(attribute: onnx.AttributeProto) -> onnx.TensorProto | None:
-    if attribute.type == AttributeProto.TENSOR:
-        proto = onnx.TensorProto()
-        proto.CopyFrom(attribute.t)
-        return proto
-    value = helper.get_attribute_value(attribute)
-    if attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS):
-        return numpy_helper.from_array(np.array(value, np.float32))
-    if attribute.type in (AttributeProto.INT, AttributeProto.INTS):
-        return numpy_helper.from_array(np.array(value, np.int64))
-    return None
 
 
 def _merged(found: Sequence[UnsupportedOperator]) -> list[UnsupportedOperator]:

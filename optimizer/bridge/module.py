@@ -11,6 +11,7 @@ from torch import fx
 
 from optimizer.bridge.arrays import array_from_tensor, tensor_from_array, tensor_from_proto
 from optimizer.bridge.bindings import choose_bindings
+from optimizer.bridge.expansion import with_bodies
 from optimizer.bridge.importer import GraphImport, free_inputs
 from optimizer.bridge.roles import FLOATS
 from optimizer.bridge.trainable_graph import TrainableGraph
@@ -96,6 +97,7 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
         UnsupportedOperatorsError: Some operators have no torch function; lists all of them.
         ModelError: The graph is not well-formed, or a weight has a type that torch lacks.
     """
+    model = with_bodies(model)
     inputs = free_inputs(model.graph)
     bindings = choose_bindings(inputs)
     graph_import = GraphImport(model, bindings)

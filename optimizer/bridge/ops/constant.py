@@ -3,22 +3,28 @@
 import torch
 
 from optimizer.bridge import host
-from optimizer.bridge.arrays import DTYPES
+from optimizer.bridge.arrays import DTYPES, constant_proto, tensor_from_proto
 from optimizer.bridge.call import Call
 from optimizer.bridge.host import HostValue
 from optimizer.bridge.registry import UnsupportedVariant, on_host, operator
-from optimizer.bridge.values import SMALL, Value
+from optimizer.bridge.values import SMALL, Value, constant_of
 
 
 @operator("Constant")
 def constant(call: Call) -> Value:
-    """Return the value; the importer has listed it among the initializers."""
+    """Return the value.
+
+    The importer has listed it among the initializers, unless it belongs to an operator's body.
+    """
     (name,) = call.node.output
     found = call.initializer(name)
-    if found is None:
+    if found is not None:
+        return found
+    proto = constant_proto(call.node)
+    if proto is None:
         message = "holds strings or a sparse tensor, which torch cannot"
         raise UnsupportedVariant(message)
-    return found
+    return constant_of(tensor_from_proto(proto))
 
 
 @operator("Identity")

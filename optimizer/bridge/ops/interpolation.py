@@ -22,6 +22,8 @@ def interpolate_axis(
     cubic: float,
     exclude_outside: bool,
     antialias: bool,
+    region: tuple[float, float] = (0.0, 1.0),
+    extrapolation: float = 0.0,
 ) -> torch.Tensor:
     """Resize one axis of ``x`` to ``output`` elements.
 
@@ -36,11 +38,21 @@ def interpolate_axis(
         cubic: Coefficient of the cubic kernel.
         exclude_outside: Whether weights outside the image are 0 instead of on its border.
         antialias: Whether the kernel widens when the image shrinks.
+        region: Begin and end of the part to resize, for ``tf_crop_and_resize``.
+        extrapolation: What lies outside of the image then.
     """
     size = x.shape[axis]
-    position = _source(output, size, scale, coordinates, x.device)
+    if coordinates == "tf_crop_and_resize":
+        position = _cropped(output, size, region, x.device)
+    else:
+        position = _source(output, size, scale, coordinates, x.device)
+    shape = (-1, *(1,) * (x.dim() - axis - 1))
+    outside = ((position < 0) | (position > size - 1)).reshape(shape)
     if mode == "nearest":
-        return x.index_select(axis, _rounded(position, rounding).clamp(0, size - 1))
+        picked = x.index_select(axis, _rounded(position, rounding).clamp(0, size - 1))
+        if coordinates == "tf_crop_and_resize":
+            picked = picked.masked_fill(outside, extrapolation)
+        return picked
     kernel = partial(_cubic, coefficient=cubic) if mode == "cubic" else _linear
     narrowing = min(scale, 1.0) if antialias else 1.0
     reach = 2 if mode == "cubic" else 1
@@ -53,12 +65,14 @@ def interpolate_axis(
     if exclude_outside or antialias:
         total = torch.stack(weights).sum(0)
         weights = [weight / total for weight in weights]
-    shape = (-1, *(1,) * (x.dim() - axis - 1))
     parts = [
         x.index_select(axis, source.clamp(0, size - 1)) * weight.to(x.dtype).reshape(shape)
         for source, weight in zip(sources, weights, strict=True)
     ]
-    return torch.stack(parts).sum(0)
+    resized = torch.stack(parts).sum(0)
+    if coordinates == "tf_crop_and_resize":
+        resized = resized.masked_fill(outside, extrapolation)
+    return resized
 
 
 def _taps(
@@ -94,6 +108,17 @@ def _source(
         centre = size / 2
         return centre * (1 - adjustment) + (index + 0.5) / ratio - 0.5
     return (index + 0.5) / ratio - 0.5
+
+
+def _cropped(
+    output: int, size: int, region: tuple[float, float], device: torch.device
+) -> torch.Tensor:
+    """Return where in the input each output element of a part of it lies."""
+    begin, end = region
+    if output == 1:
+        return torch.full((1,), (begin + end) / 2 * (size - 1), device=device)
+    index = torch.arange(output, dtype=torch.float32, device=device)
+    return index * ((end - begin) * (size - 1) / (output - 1)) + begin * (size - 1)
 
 
 def _rounded(position: torch.Tensor, rounding: str) -> torch.Tensor:

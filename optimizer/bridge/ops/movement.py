@@ -7,7 +7,7 @@ import torch
 
 from optimizer.bridge.arrays import DTYPES
 from optimizer.bridge.call import Call
-from optimizer.bridge.host import HostValue, join
+from optimizer.bridge.host import HostValue, join, only
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.relaxing import differ_only_in_stale_batch, relax_target
 from optimizer.bridge.values import Value
@@ -247,6 +247,12 @@ def converted(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 @operator("Trilu")
 def triangle(call: Call) -> Value:
     """Upper or lower triangle, the rest zero."""
-    diagonal = call.fixed_list(1)[0] if call.has(1) else 0
-    function = torch.triu if call.attribute("upper", 1) else torch.tril
-    return call.write.emit(function, call.tensor(0), diagonal)
+    diagonal = call.numbers(1) if call.has(1) else 0
+    upper = bool(call.attribute("upper", 1))
+    return call.write.emit(triangle_of, call.tensor(0), diagonal, upper=upper)
+
+
+def triangle_of(x: torch.Tensor, diagonal: HostValue, *, upper: bool) -> torch.Tensor:
+    """Return ``x`` with what is below or above a diagonal zeroed."""
+    number = int(only(diagonal))
+    return torch.triu(x, number) if upper else torch.tril(x, number)

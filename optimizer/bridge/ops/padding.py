@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from optimizer.bridge.call import Call
-from optimizer.bridge.host import HostValue, Number
+from optimizer.bridge.host import HostValue, Number, join
 from optimizer.bridge.ops.windows import torch_padding
 from optimizer.bridge.registry import operator
 from optimizer.bridge.values import Value
@@ -20,7 +20,7 @@ def pad_attributes(call: Call) -> Value:
 @operator("Pad", since=11)
 def pad_inputs(call: Call) -> Value:
     """From version 11: pads, value and (from 18) axes are inputs."""
-    axes = call.fixed_list(3) if call.has(3) else None
+    axes = call.numbers(3) if call.has(3) else None
     is_filled = call.has(2) and call.attribute("mode", "constant") == "constant"
     fill = call.operand(2, 0) if is_filled else 0
     if not isinstance(fill, Value):
@@ -32,10 +32,15 @@ def pad_inputs(call: Call) -> Value:
     return call.write.emit(torch.where, inside, zeros, fill)
 
 
-def _pad(call: Call, pads: Value | HostValue, axes: tuple[int, ...] | None, fill: Number) -> Value:
+def _pad(
+    call: Call, pads: Value | HostValue, axes: Value | HostValue | None, fill: Number
+) -> Value:
     mode = call.attribute("mode", "constant")
     x = call.tensor(0)
-    if isinstance(pads, tuple) and mode == "constant" and x.rank is not None:
+    is_known = mode == "constant" and x.rank is not None and not isinstance(axes, Value)
+    if isinstance(pads, tuple) and is_known:
+        assert x.rank is not None
+        assert not isinstance(axes, Value)
         begin, end = _per_axis(pads, axes, x.rank)
         skip = next((axis for axis in range(x.rank) if begin[axis] or end[axis]), None)
         if skip is None:
@@ -47,19 +52,19 @@ def _pad(call: Call, pads: Value | HostValue, axes: tuple[int, ...] | None, fill
 
 
 def _per_axis(
-    pads: tuple[Number, ...], axes: tuple[int, ...] | None, rank: int
+    pads: tuple[Number, ...], axes: HostValue | None, rank: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return begin and end padding of all axes."""
-    axes = tuple(range(rank)) if axes is None else axes
+    given = range(rank) if axes is None else [int(axis) for axis in join(axes)]
     begin, end = [0] * rank, [0] * rank
-    for position, axis in enumerate(axes):
+    for position, axis in enumerate(given):
         begin[axis] = int(pads[position])
-        end[axis] = int(pads[position + len(axes)])
+        end[axis] = int(pads[position + len(given)])
     return tuple(begin), tuple(end)
 
 
 def pad(
-    x: torch.Tensor, pads: HostValue, axes: tuple[int, ...] | None, mode: str, fill: Number
+    x: torch.Tensor, pads: HostValue, axes: HostValue | None, mode: str, fill: Number
 ) -> torch.Tensor:
     """Pad ``x``; negative pads crop. Modes other than constant pick positions axis by axis."""
     assert isinstance(pads, tuple)

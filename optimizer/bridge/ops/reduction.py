@@ -80,7 +80,7 @@ def product(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.T
 def maximum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
     """Largest element; of booleans whether any is set."""
     if x.dtype == torch.bool:
-        return torch.amax(x.to(torch.uint8), axes, keepdim=keepdim).bool()
+        return torch.any(x, axes, keepdim=keepdim)
     if not x.numel():
         return _of_nothing(x, axes, keepdim=keepdim, largest=False)
     return torch.amax(x, axes, keepdim=keepdim)
@@ -89,7 +89,7 @@ def maximum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.T
 def minimum(x: torch.Tensor, axes: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
     """Smallest element; of booleans whether all are set."""
     if x.dtype == torch.bool:
-        return torch.amin(x.to(torch.uint8), axes, keepdim=keepdim).bool()
+        return torch.all(x, axes, keepdim=keepdim)
     if not x.numel():
         return _of_nothing(x, axes, keepdim=keepdim, largest=True)
     return torch.amin(x, axes, keepdim=keepdim)

@@ -27,6 +27,7 @@ class Plan:
     policy: str
     antialias: bool
     axes: tuple[int, ...] | None
+    extrapolation: float
 
 
 @operator("Upsample")
@@ -50,11 +51,17 @@ def resize(call: Call) -> Value:
     plan = _plan(
         call, coordinates=coordinates, rounding=call.attribute("nearest_mode", "round_prefer_floor")
     )
-    if coordinates == "tf_crop_and_resize":
-        message = "with tf_crop_and_resize coordinates is not covered"
-        raise UnsupportedVariant(message)
     scales = call.numbers(2) if _is_given(call, 2) else None
-    return _resize(call, plan, scales, call.numbers(3) if _is_given(call, 3) else None)
+    sizes = call.numbers(3) if _is_given(call, 3) else None
+    if coordinates != "tf_crop_and_resize":
+        return _resize(call, plan, scales, sizes)
+    if plan.antialias or plan.exclude_outside or plan.policy != "stretch":
+        message = (
+            "that crops, with antialias, exclude_outside or a kept aspect ratio is not covered"
+        )
+        raise UnsupportedVariant(message)
+    settings, roi = tuple(vars(plan).items()), call.numbers(1)
+    return call.write.emit(resize_axes, call.tensor(0), scales, sizes, settings, roi)
 
 
 def _is_given(call: Call, position: int) -> bool:
@@ -72,6 +79,7 @@ def _plan(call: Call, *, coordinates: str, rounding: str) -> Plan:
         policy=call.attribute("keep_aspect_ratio_policy", "stretch"),
         antialias=bool(call.attribute("antialias", 0)),
         axes=None if axes is None else tuple(axes),
+        extrapolation=call.attribute("extrapolation_value", 0.0),
     )
 
 
@@ -128,15 +136,25 @@ def resize_axes(
     scales: HostValue | None,
     sizes: HostValue | None,
     settings: tuple[tuple[str, object], ...],
+    roi: HostValue | None = None,
 ) -> torch.Tensor:
-    """Resize one axis after the other; linear and cubic interpolation are separable."""
+    """Resize one axis after the other; linear and cubic interpolation are separable.
+
+    ``roi`` says which part of the image to resize: the begins of all axes, then the ends, as
+    shares of the image. What lies outside of the image gets the extrapolation value. Scales are
+    those of the whole image, as ONNX Runtime and onnx's own evaluator have it; ONNX's text differs.
+    """
     plan = Plan(**dict(settings))  # type: ignore[arg-type]
     axes = plan.axes if plan.axes is not None else tuple(range(x.dim()))
     axes = tuple(axis % x.dim() for axis in axes)
     inputs = tuple(x.shape[axis] for axis in axes)
+    regions = [(0.0, 1.0)] * len(axes)
+    if isinstance(roi, tuple):
+        half = len(roi) // 2
+        regions = [(float(roi[place]), float(roi[place + half])) for place in range(half)]
     factors, outputs = _target(plan, inputs, scales, sizes)
-    for axis, factor, output in zip(axes, factors, outputs, strict=True):
-        if output != x.shape[axis] or factor != 1:
+    for axis, factor, output, region in zip(axes, factors, outputs, regions, strict=True):
+        if output != x.shape[axis] or factor != 1 or region != (0.0, 1.0):
             x = interpolate_axis(
                 x,
                 axis,
@@ -148,6 +166,8 @@ def resize_axes(
                 cubic=plan.cubic,
                 exclude_outside=plan.exclude_outside,
                 antialias=plan.antialias,
+                region=region,
+                extrapolation=plan.extrapolation,
             )
     return x
 

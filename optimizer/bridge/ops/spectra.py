@@ -133,7 +133,7 @@ def transformed(
         spectrum = torch.fft.fft(signal, count, dim)
         if onesided:
             spectrum = spectrum.narrow(dim, 0, spectrum.shape[dim] // 2 + 1)
-    parts: Tensor = torch.view_as_real(spectrum).to(x.dtype)
+    parts: Tensor = torch.view_as_real(spectrum.resolve_conj()).to(x.dtype)
     return parts
 
 

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from optimizer.bridge.arrays import array_from_tensor, tensor_from_array
 from optimizer.bridge.module import ImportedModule, import_model
@@ -112,3 +113,29 @@ def assert_like_ort(op_type: str, inputs: Sequence[np.ndarray | None], **setting
     model, feeds = one_node(op_type, inputs, **settings)
     expected = run_ort(model, feeds)
     assert_same(run_imported(import_model(model), feeds), expected)
+
+
+def assert_like_reference(
+    op_type: str, inputs: Sequence[np.ndarray | None], **settings: Any
+) -> None:
+    """The same against onnx's own evaluator, for what ONNX Runtime does not have."""
+    model, feeds = one_node(op_type, inputs, **settings)
+    expected = [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
+    assert_same(run_imported(import_model(model), feeds), expected)
+
+
+def assert_trains(op_type: str, inputs: Sequence[np.ndarray | None], **settings: Any) -> None:
+    """Every float input gets a finite gradient that is not all zero."""
+    model, feeds = one_node(op_type, inputs, **settings)
+    imported = import_model(model)
+    arguments = [tensor_from_array(feeds[name]) for name in imported.input_names]
+    floating = [argument for argument in arguments if argument.is_floating_point()]
+    for argument in floating:
+        argument.requires_grad_()
+    result = imported.module(*arguments)
+    first = result[0] if isinstance(result, tuple) else result
+    (first * torch.linspace(0.5, 1.5, first.numel()).reshape(first.shape)).sum().backward()
+    for argument in floating:
+        assert argument.grad is not None
+        assert bool(torch.isfinite(argument.grad).all())
+        assert bool(argument.grad.any())

@@ -28,8 +28,6 @@ _LEFT_OUT = {
     "test_training_dropout_default_mask": "random",
     "test_resize_downsample_scales_linear_align_corners": "ONNX Runtime computes something else",
     "test_resize_downsample_scales_cubic_align_corners": "ONNX Runtime computes something else",
-    "test_reduce_max_empty_set": "torch has no maximum of nothing",
-    "test_reduce_min_empty_set": "torch has no minimum of nothing",
 }
 
 

@@ -70,15 +70,29 @@ def test_antialias(mode: str, exclude: int) -> None:
     assert_like_ort("Resize", [floats(1, 2, 8, 8), None, half], constant=[2], opset=18, **named)
 
 
-@pytest.mark.parametrize(
-    ("attributes", "reason"),
-    [
-        ({"coordinate_transformation_mode": "tf_crop_and_resize"}, "tf_crop_and_resize"),
-    ],
-)
-def test_what_is_out_of_reach_is_refused(attributes: dict[str, object], reason: str) -> None:
-    model, _ = one_node("Resize", [IMAGE, None, UP], constant=[2], opset=18, **attributes)
-    with pytest.raises(UnsupportedOperatorsError, match=reason):
+PART = np.array([0, 0, 0.3, 0.1, 1, 1, 0.9, 1.3], np.float32)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("wanted", [(None, [2, 3, 7, 5]), ([1, 1, 2.0, 0.6], None)])
+def test_part_of_an_image(mode: str, wanted: tuple[object, object]) -> None:
+    scales, sizes = wanted
+    inputs = [
+        floats(2, 3, 6, 8),
+        PART,
+        None if scales is None else np.array(scales, np.float32),
+        None if sizes is None else np.array(sizes),
+    ]
+    named = {"mode": mode, "coordinate_transformation_mode": "tf_crop_and_resize"}
+    assert_like_ort("Resize", inputs, opset=13, extrapolation_value=7.0, **named)
+
+
+def test_part_of_an_image_with_antialias_is_refused() -> None:
+    named = {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"}
+    model, _ = one_node(
+        "Resize", [IMAGE, PART, UP], constant=[1, 2], opset=18, antialias=1, **named
+    )
+    with pytest.raises(UnsupportedOperatorsError, match="antialias"):
         import_model(model)
 
 
