@@ -11,8 +11,9 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto
 
-from optimizer.bridge.registry import find, since_version
+from optimizer.bridge.registry import find
 
+BY_BODY = frozenset({("ai.onnx.preview", "FlexAttention")})  # imported in this way only
 BODY_DOC = "secateur: part of a body"  # doc string of the nodes that come out of a body
 _DEPTH = 4  # bodies within bodies
 
@@ -120,7 +121,7 @@ def _function(
 
 
 def _is_covered(function: FunctionProto, opsets: Opsets) -> bool:
-    """Whether all operators have a translator and mean at the model's version what they say."""
+    """Whether all operators have a translator, the same at the body's version and the model's."""
     own = {_standard(item.domain): item.version for item in function.opset_import}
     for node in _all_nodes(function.node):
         domain = _standard(node.domain)
@@ -128,11 +129,10 @@ def _is_covered(function: FunctionProto, opsets: Opsets) -> bool:
         if version is None:
             return False
         written_for = own.get(domain, version)
-        if since_version(domain, node.op_type, version) != since_version(
-            domain, node.op_type, written_for
-        ):
+        translator = find(domain, node.op_type, version)
+        if translator is not find(domain, node.op_type, written_for):
             return False
-        if find(domain, node.op_type, version) is None and not _is_candidate(node, opsets):
+        if translator is None and not _is_candidate(node, opsets):
             return False
     return True
 
