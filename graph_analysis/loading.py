@@ -92,10 +92,10 @@ def load_model(source: Path | bytes) -> LoadedModel:
         digest.update(tensor.raw_data)
     densify(model.graph)
     if model.functions:
-        model = _inlined(model)
+        model = inlined(model)
     sort_nodes(model.graph)
     check_sound(model)
-    generated = _name_nodes(model.graph)
+    generated = name_nodes(model.graph)
     flat, bodies = flatten(model) if has_bodies(model.graph) else (model, Bodies())
     homes = {n.output[0]: bodies.scope_of.get(n.name, 0) for n in flat.graph.node if n.output}
     _resolve_constants(flat.graph)
@@ -114,7 +114,12 @@ def load_model(source: Path | bytes) -> LoadedModel:
     )
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its local functions expanded where they are called.
+
+    Raises:
+        ModelError: They cannot be expanded, or would grow beyond all measure.
+    """
     check_functions(model)
     try:
         return inliner.inline_local_functions(model, convert_version=True)
@@ -174,7 +179,8 @@ def _embedded(model: onnx.ModelProto, source: Path | bytes) -> list[onnx.TensorP
     return external
 
 
-def _name_nodes(graph: onnx.GraphProto) -> frozenset[str]:
+def name_nodes(graph: onnx.GraphProto) -> frozenset[str]:
+    """Give every node of the main graph a name of its own; returns those that are new."""
     taken = Counter(node.name for node in graph.node)
     generated = set()
     for index, node in enumerate(graph.node):

@@ -1,7 +1,7 @@
 """One ONNX node as a translator sees it: attributes, inputs by position, and the graph to write."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
@@ -11,6 +11,9 @@ from optimizer.bridge.host import HostValue, Number
 from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
+
+if TYPE_CHECKING:
+    from optimizer.bridge.body_import import Bodies
 
 
 class Call:
@@ -31,13 +34,21 @@ class Call:
         inputs: Sequence[Value | None],
         writer: Writer,
         initializer: Callable[[str], Value | None],
+        bodies: "Bodies | None" = None,
     ) -> None:
         self.node = node
         self.opset = opset
         self.inputs = list(inputs)
         self.write = writer
         self.initializer = initializer
+        self._bodies = bodies
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
+
+    @property
+    def bodies(self) -> "Bodies":
+        """What translates the node's bodies."""
+        assert self._bodies is not None
+        return self._bodies
 
     @property
     def num_outputs(self) -> int:

@@ -82,6 +82,11 @@ def to_tensor(values: HostValue, dtype: torch.dtype, anchor: torch.Tensor) -> to
     return torch.tensor(values, dtype=dtype, device=anchor.device)
 
 
+def list_of(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Return a sequence of tensors."""
+    return list(tensors)
+
+
 def _divide(left: Number, right: Number) -> Number:
     if isinstance(left, float) or isinstance(right, float):
         return left / right

@@ -1,20 +1,22 @@
 """Walks an ONNX graph node by node and has translators write the torch graph.
 
-Requires a graph without local functions whose nodes are sorted; changes nothing in it. What a node
+Requires a graph as ``scopes`` prepares it, with sorted nodes; changes nothing in it. What a node
 needs to know about its operator is in ``ops``, what training may change in ``roles``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import onnx
 import torch
 
+from graph_analysis.bodies import graphs_of
 from graph_analysis.errors import ModelError
 from graph_analysis.masking import MASK_DOC
 from optimizer.bridge.arrays import DTYPES, constant_proto, tensor_from_proto
-from optimizer.bridge.bindings import Bindings
+from optimizer.bridge.bindings import Binding, Bindings
+from optimizer.bridge.body_import import Bodies
 from optimizer.bridge.call import Call
 from optimizer.bridge.expansion import BODY_DOC
 from optimizer.bridge.names import attribute_paths
@@ -26,6 +28,7 @@ from optimizer.bridge.registry import (
     find_on_host,
 )
 from optimizer.bridge.roles import trainable_initializers
+from optimizer.bridge.scopes import all_nodes
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
 from optimizer.errors import UnsupportedOperator, UnsupportedOperatorsError
@@ -41,17 +44,26 @@ class GraphImport:
         paths: Initializer name to attribute path.
         trainable: Names of the initializers that become parameters.
         is_done: Whether ``run`` got to its end.
+        values: What has been translated, by name.
+
+    Args:
+        model: As ``scopes.prepare`` leaves it.
+        bindings: Sizes of the free axes.
+        flat: The same graph without bodies, if it has any.
     """
 
-    def __init__(self, model: onnx.ModelProto, bindings: Bindings) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, bindings: Bindings, flat: onnx.GraphProto | None = None
+    ) -> None:
         self._model = model
+        self._flat = model.graph if flat is None else flat
         self._graph = model.graph
         self._bindings = bindings
         self._opsets = {item.domain or "ai.onnx": item.version for item in model.opset_import}
-        self._values: dict[str, Value] = {}
+        self.values: dict[str, Value] = {}
         self._unsupported: list[UnsupportedOperator] = []
         self._initializers = {proto.name: proto for proto in self._graph.initializer}
-        self._initializers |= _constants_as_initializers(self._graph.node)
+        self._initializers |= _constants_as_initializers(all_nodes(self._graph.node))
         self.is_done = False
         self.paths = attribute_paths(self._initializers)
         self.trainable = trainable_initializers(self._graph_for_roles())
@@ -65,21 +77,26 @@ class GraphImport:
             ModelError: A node reads a value that nothing before it writes.
         """
         for binding, info in zip(self._bindings.inputs, free_inputs(self._graph), strict=True):
-            dtype = DTYPES.get(info.type.tensor_type.elem_type, torch.float32)
-            self._values[binding.name] = self.writer.input(binding.name, dtype, binding.shapes)
-        for node in self._graph.node:
-            self._translate(node)
+            self.values[binding.name] = self._input(info, binding)
+        self.translate(self._graph.node)
         if self._unsupported:
             raise UnsupportedOperatorsError(_merged(self._unsupported))
-        outputs = [
-            self.writer.tensor(self._lookup(info.name, "the graph's outputs"))
-            for info in self._graph.output
-        ]
+        outputs = [self.lookup(info.name, "the graph's outputs") for info in self._graph.output]
+        outputs = [self.writer.tensor(each) if each.is_tensor else each for each in outputs]
         if any(self._has_lost_batch(output) for output in outputs):
             self.writer.binds_batch = True
         nodes = tuple(self.writer.node(output) for output in outputs)
         self.writer.graph.output(nodes[0] if len(nodes) == 1 else nodes)
         self.is_done = True
+
+    def _input(self, info: onnx.ValueInfoProto, binding: Binding) -> Value:
+        is_optional = info.type.HasField("optional_type")
+        kind = info.type.optional_type.elem_type if is_optional else info.type
+        is_sequence = kind.HasField("sequence_type")
+        kind = kind.sequence_type.elem_type if is_sequence else kind
+        dtype = DTYPES.get(kind.tensor_type.elem_type, torch.float32)
+        value = self.writer.input(binding.name, dtype, binding.shapes)
+        return replace(value, is_sequence=is_sequence, is_optional=is_optional)
 
     def _has_lost_batch(self, output: Value) -> bool:
         """Whether an output keeps its shape although the batch has another size."""
@@ -92,17 +109,27 @@ class GraphImport:
             and static[0] == self._bindings.batch
         )
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether something unsupported was found, so that only more of that is looked for."""
+        return bool(self._unsupported)
+
+    def translate(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        """Translate nodes in order; what they make is in ``values``."""
+        for node in nodes:
+            self._translate(node)
+
     def _translate(self, node: onnx.NodeProto) -> None:
         opset = self._opsets.get(node.domain or "ai.onnx", 1)
         translator = find(node.domain, node.op_type, opset)
         if translator is None:
             self._report(node, opset, "has no torch function")
         if translator is None or self._unsupported:  # keep looking for unsupported ones only
+            for _, body in graphs_of(node):
+                self.translate(body.node)
             return
-        inputs = [
-            self._lookup(name, f"node '{node.name}'") if name else None for name in node.input
-        ]
-        call = Call(node, opset, inputs, self.writer, self._initializer)
+        inputs = [self.lookup(name, f"node '{node.name}'") if name else None for name in node.input]
+        call = Call(node, opset, inputs, self.writer, self.find, Bodies(self, node))
         self.writer.name_next(next((name for name in node.output if name), node.name))
         try:
             results = self._results(call, translator)
@@ -111,7 +138,7 @@ class GraphImport:
             return
         for name, result in zip(node.output, results, strict=False):
             if name:
-                self._values[name] = self._completed(name, result)
+                self.values[name] = self._completed(name, result)
 
     def _results(self, call: Call, translator: Translator) -> Sequence[Value]:
         on_host = self._on_host(call)
@@ -129,10 +156,15 @@ class GraphImport:
             return find_on_host(call.node.domain, call.node.op_type)
         return None
 
-    def _lookup(self, name: str, reader: str) -> Value:
-        if name in self._values:
-            return self._values[name]
-        found = self._initializer(name)
+    def lookup(self, name: str, reader: str) -> Value:
+        """Return what a name stands for.
+
+        Raises:
+            ModelError: Nothing so far is called so.
+        """
+        if name in self.values:
+            return self.values[name]
+        found = self.find(name)
         if found is None:
             message = (
                 f"{reader} reads '{name}', which no input, initializer or earlier node provides; "
@@ -145,9 +177,10 @@ class GraphImport:
             )
         return found
 
-    def _initializer(self, name: str) -> Value | None:
-        if name in self._values:
-            return self._values[name]
+    def find(self, name: str) -> Value | None:
+        """Return what a name stands for, ``None`` if nothing so far is called so."""
+        if name in self.values:
+            return self.values[name]
         if name not in self._initializers:
             return None
         try:
@@ -155,18 +188,18 @@ class GraphImport:
         except TypeError as error:
             raise ModelError(str(error), code="model-dtype", param=name) from error
         if name in self.trainable:
-            self._values[name] = self.writer.parameter(name, tensor)
+            self.values[name] = self.writer.parameter(name, tensor)
         elif self._initializers[name].doc_string == MASK_DOC:  # changes while units go
-            self._values[name] = self.writer.buffer(constant_of(tensor, initializer=name))
+            self.values[name] = self.writer.buffer(constant_of(tensor, initializer=name))
         else:
-            self._values[name] = constant_of(tensor, initializer=name)
-        return self._values[name]
+            self.values[name] = constant_of(tensor, initializer=name)
+        return self.values[name]
 
     def _completed(self, name: str, value: Value) -> Value:
         """Add what ONNX infers where probing found nothing."""
-        if value.dtype is not None and value.rank is not None:
+        if not value.is_tensor or (value.dtype is not None and value.rank is not None):
             return value
-        tensor = self._inferred.get(name)
+        tensor = self.inferred.get(name)
         if tensor is None:
             return value
         rank = len(tensor.shape.dim) if tensor.HasField("shape") else None
@@ -179,7 +212,8 @@ class GraphImport:
         return list(self._initializers.values())
 
     @cached_property
-    def _inferred(self) -> dict[str, onnx.TypeProto.Tensor]:
+    def inferred(self) -> dict[str, onnx.TypeProto.Tensor]:
+        """What ONNX infers of tensors, also of those in bodies, by name."""
         light = onnx.ModelProto()
         light.CopyFrom(self._model)
         for proto in light.graph.initializer:
@@ -189,7 +223,12 @@ class GraphImport:
             graph = onnx.shape_inference.infer_shapes(light, data_prop=False).graph
         except (onnx.shape_inference.InferenceError, ValueError):
             graph = self._graph
-        return {info.name: info.type.tensor_type for info in (*graph.value_info, *graph.output)}
+        bodies = [body for node in all_nodes(graph.node) for _, body in graphs_of(node)]
+        return {
+            info.name: info.type.tensor_type
+            for each in (graph, *bodies)
+            for info in (*each.value_info, *each.output)
+        }
 
     def _report(self, node: onnx.NodeProto, opset: int, reason: str) -> None:
         self._unsupported.append(
@@ -204,9 +243,9 @@ class GraphImport:
 
     def _graph_for_roles(self) -> onnx.GraphProto:
         graph = onnx.GraphProto()
-        graph.input.extend(self._graph.input)
+        graph.input.extend(self._flat.input)
         graph.initializer.extend(self._initializers.values())
-        graph.node.extend(node for node in self._graph.node if node.op_type != "Constant")
+        graph.node.extend(node for node in self._flat.node if node.op_type != "Constant")
         return graph
 
 
@@ -216,7 +255,7 @@ def free_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     return [info for info in graph.input if info.name not in initializers]
 
 
-def _constants_as_initializers(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.TensorProto]:
+def _constants_as_initializers(nodes: Iterable[onnx.NodeProto]) -> dict[str, onnx.TensorProto]:
     found = {}
     for node in nodes:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
@@ -233,5 +272,6 @@ def _merged(found: Sequence[UnsupportedOperator]) -> list[UnsupportedOperator]:
     for item in found:
         key = (item.domain, item.op_type, item.reason)
         known = merged.get(key)
-        merged[key] = replace(known, nodes=known.nodes + item.nodes) if known else item
+        nodes = (*known.nodes, *item.nodes) if known else item.nodes
+        merged[key] = replace(item, nodes=tuple(dict.fromkeys(nodes)))
     return list(merged.values())

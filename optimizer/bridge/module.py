@@ -14,6 +14,7 @@ from optimizer.bridge.bindings import choose_bindings
 from optimizer.bridge.expansion import with_bodies
 from optimizer.bridge.importer import GraphImport, free_inputs
 from optimizer.bridge.roles import FLOATS
+from optimizer.bridge.scopes import prepare
 from optimizer.bridge.trainable_graph import TrainableGraph
 from optimizer.errors import UnsupportedOperatorsError
 
@@ -90,17 +91,19 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
     file fixes is made free where the graph allows it.
 
     Args:
-        model: Without local functions, nodes sorted; not modified. The normalised working copy of
-            ``graph_analysis.load_model`` is.
+        model: Nodes sorted; not modified. The normalised working copy of
+            ``graph_analysis.load_model`` is. Local functions are inlined. Weights inside bodies
+            have the names of the flat view (``graph_analysis.bodies``).
 
     Raises:
         UnsupportedOperatorsError: Some operators have no torch function; lists all of them.
         ModelError: The graph is not well-formed, or a weight has a type that torch lacks.
     """
-    model = with_bodies(model)
+    prepared = prepare(with_bodies(model))
+    model = prepared.model
     inputs = free_inputs(model.graph)
     bindings = choose_bindings(inputs)
-    graph_import = GraphImport(model, bindings)
+    graph_import = GraphImport(model, bindings, prepared.flat)
     if bindings.relaxes_batch:
         with contextlib.suppress(UnsupportedOperatorsError):  # found again by the second attempt
             graph_import.run()
@@ -108,7 +111,7 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
         graph_import.run()
     batch_is_free = graph_import.is_done and not graph_import.writer.binds_batch
     if bindings.relaxes_batch and not batch_is_free:
-        graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False))
+        graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False), prepared.flat)
         graph_import.run()
     return _finished(model, graph_import, batch_is_free=batch_is_free)
 

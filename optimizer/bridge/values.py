@@ -35,6 +35,11 @@ class Value:
             is equal at 2 and 3.
         probes: What it is at each of the two bindings; ``None`` where it is not known.
         inferred_rank: Number of axes by ONNX shape inference, for values that cannot be probed.
+        items: Of a sequence whose length is known at import, its tensors; it has no node. ``dtype``
+            and ``inferred_rank`` of a sequence are those of its tensors.
+        is_sequence: Whether ``node`` yields a list of tensors.
+        is_optional: Whether ``node`` may yield nothing (``None``).
+        is_absent: Whether it is nothing: an optional without an element.
     """
 
     dtype: torch.dtype | None
@@ -46,6 +51,15 @@ class Value:
     is_picked: bool = False
     probes: Probes = NO_PROBES
     inferred_rank: int | None = None
+    items: "tuple[Value, ...] | None" = None
+    is_sequence: bool = False
+    is_optional: bool = False
+    is_absent: bool = False
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether it is a tensor or a host value: no sequence, and not possibly nothing."""
+        return self.items is None and not (self.is_sequence or self.is_optional or self.is_absent)
 
     @property
     def is_small_constant(self) -> bool:

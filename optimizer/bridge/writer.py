@@ -15,6 +15,7 @@ from torch import fx
 from optimizer.bridge import host
 from optimizer.bridge.host import HostValue
 from optimizer.bridge.probing import PROBE_ERRORS, map_values, probe, values_in
+from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Probes, Value, constant_of
 
 _FOLD_LIMIT = 1 << 22  # elements: folding an Expand must not blow the module up
@@ -29,6 +30,7 @@ class Writer:
         baked: Initializers whose values went into folded constants or into the code.
         batch: The batch size that the file fixes and the second binding changes, if any.
         binds_batch: Whether something in the graph is only right at ``batch``.
+        paths: Initializer name to attribute path.
     """
 
     def __init__(self, paths: Mapping[str, str], *, batch: int | None = None) -> None:
@@ -38,7 +40,7 @@ class Writer:
         self.batch = batch
         self.binds_batch = False
         self.anchor = constant_of(torch.empty(0))  # its device is where new tensors belong
-        self._paths = paths
+        self.paths = paths
         self._nodes: dict[Value, fx.Node] = {}
         self._made = 0
         self._name: str | None = None
@@ -51,6 +53,11 @@ class Writer:
     def name_next(self, name: str) -> None:
         """Suggest a name for the graph nodes written from now on."""
         self._name = re.sub(r"\W", "_", name, flags=re.ASCII) or None
+
+    @property
+    def suggested(self) -> str | None:
+        """The name suggested last, as an identifier."""
+        return self._name
 
     def input(
         self, name: str, dtype: torch.dtype, shapes: tuple[tuple[int, ...], ...] | None
@@ -65,7 +72,7 @@ class Writer:
 
     def parameter(self, name: str, tensor: torch.Tensor) -> Value:
         """Register a trainable initializer."""
-        path = self._paths[name]
+        path = self.paths[name]
         _register(self.root, path, torch.nn.Parameter(tensor))
         meta = tensor.to("meta")
         return Value(dtype=tensor.dtype, node=self._attribute(path), probes=(meta, meta))
@@ -152,6 +159,9 @@ class Writer:
 
     def tensor(self, value: Value) -> Value:
         """Return ``value`` as a tensor: a host value is put on the device."""
+        if not value.is_tensor:
+            message = "reads a sequence or an optional where a tensor belongs"
+            raise UnsupportedVariant(message)
         if not value.is_host:
             return value
         return self.emit(host.to_tensor, value, value.dtype or torch.int64, self.anchor)
@@ -165,15 +175,37 @@ class Writer:
             return value
         return self.emit_host(host.to_list, value, dtype=value.dtype or torch.int64)
 
-    def node(self, value: Value) -> fx.Node:
-        """Return where ``value`` lives in the graph; a constant becomes a buffer first."""
-        if value.node is not None:
+    def call(self, function: Callable[..., Any], *args: Any) -> fx.Node:
+        """Write a call of which nothing is probed or folded."""
+        return self._call(function, args, {})
+
+    def call_module(self, kind: str, module: torch.nn.Module, *args: Any) -> fx.Node:
+        """Write a call of ``module`` of which nothing is probed."""
+        path = self._new_path(kind)
+        self.root.add_module(path, module)
+        arguments = map_values(args, self.node)
+        return self.graph.create_node("call_module", path, arguments, {}, name=self._name)
+
+    def item(self, node: fx.Node, position: int) -> fx.Node:
+        """Take one of the results of a call."""
+        return self.graph.call_function(operator.getitem, (node, position))
+
+    def node(self, value: Value) -> fx.Node | None:
+        """Return where ``value`` lives in the graph; a constant becomes a buffer first.
+
+        A sequence whose length is known is written as a list; what is absent is ``None``.
+        """
+        if value.node is not None or value.is_absent:
             return value.node
+        if value.items is not None:
+            if value not in self._nodes:
+                self._nodes[value] = self.call(host.list_of, *value.items)
+            return self._nodes[value]
         if value not in self._nodes:
             assert value.constant is not None
             if value.initializer is None:
                 self.baked |= value.sources
-            path = self._paths[value.initializer] if value.initializer else self._new_path("const")
+            path = self.paths[value.initializer] if value.initializer else self._new_path("const")
             _register(self.root, path, value.constant)
             self._nodes[value] = self._attribute(path)
         return self._nodes[value]
@@ -227,7 +259,7 @@ class Writer:
         items = []
         for position in range(count):
             first, second = (None if found is None else found[position] for found in probes)
-            item = self.graph.call_function(operator.getitem, (node, position))
+            item = self.item(node, position)
             items.append(Value(dtype=_dtype((first, second)), node=item, probes=(first, second)))
         return items
 

@@ -84,13 +84,17 @@ def full(
 
 
 def count(
-    start: host.Number,
-    limit: host.Number,
-    step: host.Number,
+    first: HostValue,
+    end: HostValue,
+    distance: HostValue,
     dtype: torch.dtype,
     anchor: torch.Tensor,
 ) -> torch.Tensor:
-    """Return ``start, start + step, ...`` below ``limit``; empty if there is none."""
+    """Return ``first, first + distance, ...`` below ``end``; empty if there is none.
+
+    Lists of one number count as numbers, as they do in ONNX Runtime.
+    """
+    start, limit, step = (host.only(value) for value in (first, end, distance))
     if (limit - start) / step <= 0:
         return torch.empty(0, dtype=dtype, device=anchor.device)
     return torch.arange(start, limit, step, dtype=dtype, device=anchor.device)
