@@ -194,6 +194,6 @@ def _translated(
     return tuple(importer.lookup(info.name, "the outputs of a body") for info in body.output)
 
 
-def number_of(value: int | bool) -> Value:  # noqa: FBT001
+def number_of(value: int) -> Value:
     """Return an integer or a truth value that is known at import, as ONNX has them."""
     return constant_of(torch.tensor(value))

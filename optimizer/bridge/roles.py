@@ -13,6 +13,13 @@ from onnx import numpy_helper
 
 from graph_analysis.masking import MASK_DOC
 from graph_analysis.trace_graph import STATE_SLOTS
+from optimizer.bridge.control_roles import (
+    always_vary,
+    is_control,
+    is_decided_by,
+    returned,
+    sources,
+)
 
 Role: TypeAlias = Literal["weight", "operand", "state"]
 
@@ -75,7 +82,11 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
        depends on the graph's inputs, has more than one element and is no mask,
     4. no mask of the masked form (``graph_analysis.masking``) is;
     5. in all cases directly or through data movement, Concat, and arithmetic among constants
-       (weight standardisation); scalars on such a way stay constants.
+       (weight standardisation); scalars on such a way stay constants. So it is for weights that a
+       body of an If, Loop or Scan gets through a branch, a state or a scanned tensor.
+
+    Args:
+        graph: Without bodies, or the flat view (``graph_analysis.bodies``) of one that has some.
     """
     floats = {
         proto.name: proto
@@ -94,16 +105,39 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
                 trainable.add(name)
         elif name in producers and name not in variable and name not in seen:
             seen.add(name)
-            pending += _origins(producers[name], role)
+            node = producers[name]
+            pending += _through(node, name, role) if is_control(node) else _origins(node, role)
     return frozenset(trainable)
 
 
 def _variable_values(graph: onnx.GraphProto) -> set[str]:
-    """Names of all values that depend on the numbers (not just the shape) of a graph input."""
+    """Names of all values that depend on the numbers (not just the shape) of a graph input.
+
+    States of a Loop or Scan may turn out to at the end of the body; then it is gone through again.
+    """
     constants = {proto.name for proto in graph.initializer}
     variable = {info.name for info in graph.input} - constants
-    for node in graph.node:
+    states = returned(graph.node)
+    while True:
+        _spread(graph.node, variable)
+        late = {before for before, after in states.items() if after in variable} - variable
+        if not late:
+            return variable
+        variable |= late
+
+
+def _spread(nodes: Iterable[onnx.NodeProto], variable: set[str]) -> None:
+    for node in nodes:
         if node.op_type in _SHAPES:
+            continue
+        if is_control(node):
+            decided = variable.intersection(is_decided_by(node))
+            variable.update(always_vary(node))
+            variable.update(
+                made
+                for made, names in sources(node).items()
+                if made and (decided or variable.intersection(names))
+            )
             continue
         inputs = set(node.input[:1] if node.op_type in _MOVES else node.input)
         for attribute in node.attribute:
@@ -111,7 +145,6 @@ def _variable_values(graph: onnx.GraphProto) -> set[str]:
                 inputs.update(name for inner in body.node for name in inner.input)
         if inputs & variable:
             variable.update(node.output)
-    return variable
 
 
 def _weight_operands(
@@ -125,6 +158,10 @@ def _weight_operands(
             yield from ((node.input[slot], "state") for slot in states if slot < len(node.input))
         elif node.op_type in _BESIDE and variable.intersection(node.input):
             yield from ((name, "operand") for name in node.input)
+
+
+def _through(node: onnx.NodeProto, name: str, role: Role) -> Iterable[tuple[str, Role]]:
+    return [(source, role) for source in sources(node)[name]]
 
 
 def _origins(node: onnx.NodeProto, role: Role) -> Iterable[tuple[str, Role]]:
