@@ -16,7 +16,7 @@ in several bodies gets a number. Putting everything back is the business of ``fo
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -58,6 +58,10 @@ class Bodies:
     tensor_names: dict[str, str] = field(default_factory=dict)
     node_names: dict[str, str] = field(default_factory=dict)
     left_whole: dict[str, str] = field(default_factory=dict)
+
+    def with_unique_names(self) -> "Bodies":
+        """The same where bodies put back keep the names of the flat view."""
+        return replace(self, tensor_names={}, node_names={})
 
     def owners(self, node: str) -> tuple[str, ...]:
         """The control nodes around a node, innermost first; a control node is in its own body."""

@@ -99,8 +99,11 @@ class Analysis:
         return (*masks, *gates.values())
 
     def maskable(self, solution: Solution | None = None) -> onnx.ModelProto:
-        """The working copy in its masked form: with all masks, or those that a solution needs."""
-        return fold(self.maskable_flat(solution), self.loaded.bodies)
+        """The working copy in its masked form: with all masks, or those that a solution needs.
+
+        What is in bodies has the names of the flat view, by which the search space calls it.
+        """
+        return fold(self.maskable_flat(solution), self.loaded.bodies.with_unique_names())
 
     def maskable_flat(self, solution: Solution | None = None) -> onnx.ModelProto:
         """The same as a flat view (``bodies``), if the model has bodies."""

@@ -93,8 +93,11 @@ class Subject:
         return dict(self.analysis.effects(self.nothing).shapes)
 
     def own(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        """Those of the trained values that the model has; the rest are masks and what they need."""
-        names = {tensor.name for tensor in self.model.graph.initializer}
+        """Those of the trained values that the model has; the rest are masks and what they need.
+
+        Weights inside bodies go by their names in the flat view.
+        """
+        names = {tensor.name for tensor in self.loaded.flat.graph.initializer}
         return {name: values for name, values in weights.items() if name in names}
 
     def inputs(self, split: Split) -> dict[str, Array]:
