@@ -104,10 +104,17 @@ def _function(
     types: Mapping[str, TypeProto],
 ) -> FunctionProto | None:
     version = opsets.get(_standard(node.domain), 1)
+    depends = schema.has_context_dependent_function
+    known = (
+        schema.context_dependent_function_opset_versions
+        if depends
+        else schema.function_opset_versions
+    )
+    version = max((body for body in known if body <= version), default=0)
     body: bytes | None
-    if schema.has_context_dependent_function:
-        if any(name and name not in types for name in node.input):
-            return None
+    if not version or (depends and any(name and name not in types for name in node.input)):
+        return None
+    if depends:
         inputs = [types.get(name, TypeProto()).SerializeToString() for name in node.input]
         body = schema.get_context_dependent_function_with_opset_version(
             version, node.SerializeToString(), inputs
