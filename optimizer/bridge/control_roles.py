@@ -56,5 +56,13 @@ def always_vary(node: onnx.NodeProto) -> tuple[str, ...]:
     return tuple(node.output[:2]) if node.op_type == "LoopBody" else ()
 
 
+def first_states(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Initial states of a Loop or Scan."""
+    if not is_control(node) or not node.op_type.endswith("Body"):
+        return ()
+    start = 2 if node.op_type == "LoopBody" else 0
+    return tuple(node.input[start : start + _carried(node)])
+
+
 def _carried(node: onnx.NodeProto) -> int:
     return int(next(a.i for a in node.attribute if a.name == "carried"))

@@ -15,13 +15,14 @@ from graph_analysis.masking import MASK_DOC
 from graph_analysis.trace_graph import STATE_SLOTS
 from optimizer.bridge.control_roles import (
     always_vary,
+    first_states,
     is_control,
     is_decided_by,
     returned,
     sources,
 )
 
-Role: TypeAlias = Literal["weight", "operand", "state"]
+Role: TypeAlias = Literal["weight", "operand", "state", "start"]
 
 FLOATS = frozenset(
     {
@@ -77,7 +78,9 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     """Return the names of the float initializers that training may change.
 
     1. It sits in a weight slot of a structural operator (``WEIGHT_SLOTS``), or
-    2. it is an initial state of a recurrent operator and not zero (which is the same as none), or
+    2. it is an initial state of a recurrent operator and not zero (which is the same as none).
+       So is the first state of a Loop or Scan, unless it is one number throughout: that is where
+       something is added up, not what was learned; or
     3. it is an operand of an elementwise operator or a Concat (a class token) beside a value that
        depends on the graph's inputs, has more than one element and is no mask,
     4. no mask of the masked form (``graph_analysis.masking``) is;
@@ -151,6 +154,7 @@ def _weight_operands(
     nodes: Iterable[onnx.NodeProto], variable: set[str]
 ) -> Iterable[tuple[str, Role]]:
     for node in nodes:
+        yield from ((name, "start") for name in first_states(node))
         if node.op_type in WEIGHT_SLOTS and node.domain in ("", "ai.onnx"):
             slots = WEIGHT_SLOTS[node.op_type]
             yield from ((node.input[slot], "weight") for slot in slots if slot < len(node.input))
@@ -170,7 +174,8 @@ def _origins(node: onnx.NodeProto, role: Role) -> Iterable[tuple[str, Role]]:
     if node.op_type in _MOVES:
         return [(node.input[0], role)]
     if node.op_type in _ELEMENTWISE:
-        return [(name, "state" if role == "state" else "operand") for name in node.input]
+        kept: Role = "operand" if role == "weight" else role
+        return [(name, kept) for name in node.input]
     return []
 
 
@@ -180,6 +185,8 @@ def _is_weight(proto: onnx.TensorProto, role: Role) -> bool:
     if np.prod(proto.dims, dtype=np.int64) <= 1:
         return False
     array = numpy_helper.to_array(proto).astype(np.float64)
+    if role == "start" and (array == array.flat[0]).all():
+        return False
     return bool(array.any()) if role == "state" else not _is_mask(array)
 
 

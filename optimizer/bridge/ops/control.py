@@ -72,7 +72,7 @@ def loop(call: Call) -> Sequence[Value]:
     again, made = body.outputs[0], body.outputs[1 + len(states) :]
     results = _settled(body, body.outputs[1 : 1 + len(states)], templates)
     counts = _counts(call, count, body, condition)
-    stacks = [_stack(value) for value in made]
+    stacks = [_stack(call, value) for value in made]
     module = LoopModule(
         body.finish([again, *results, *_settled(body, made, [None] * len(made))]),
         len(states),
@@ -107,7 +107,7 @@ def scan(call: Call) -> Sequence[Value]:
         len(states),
         list(zip(axes, map(bool, backwards), strict=True)),
         [
-            _stack(value, axis=axis, is_reversed=bool(reverse))
+            _stack(call, value, axis=axis, is_reversed=bool(reverse))
             for value, axis, reverse in zip(made, out_axes, out_backwards, strict=True)
         ],
     )
@@ -135,7 +135,7 @@ def batched_scan(call: Call) -> Sequence[Value]:
         body.finish(_settled(body, body.outputs, [*templates, *[None] * len(made)])),
         len(states),
         [(0, bool(reverse)) for reverse in backwards],
-        [_stack(value) for value in made],
+        [_stack(call, value) for value in made],
     )
     batches = _lengths(scanned[0], 0)
     results = [stacked(template, batches) for template in templates]
@@ -286,8 +286,10 @@ def _lengths(value: Value, axis: int) -> tuple[int, int] | None:
     return first[axis], second[axis]
 
 
-def _stack(value: Value, *, axis: int = 0, is_reversed: bool = False) -> Stack:
+def _stack(call: Call, value: Value, *, axis: int = 0, is_reversed: bool = False) -> Stack:
     sizes = value.static_shape or ((None,) * (value.rank or 0))
+    if call.write.relaxes_batch:  # what varies has the size that the file says
+        sizes = value.shape() or sizes
     return Stack(
         axis=axis,
         is_reversed=is_reversed,

@@ -3,9 +3,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from optimizer.bridge.roles import trainable_initializers
+from optimizer.bridge.scopes import prepare
 from tests.unit.optimizer.bridge.onnx_models import floats, model_of
 
 
@@ -116,3 +117,29 @@ def test_inside_a_body_a_variable_value_counts() -> None:
     arrays = {"flag": np.array(True), "scale": floats(3)}
     model = model_of(nodes, {"x": (2, 3)}, ["y"], arrays)
     assert trainable_initializers(model.graph) == {"scale"}
+
+
+def _loop_with_first_state(first: np.ndarray) -> frozenset[str]:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    graph (float[4] x, int64 n) => (float[4] y) {
+        y = Loop <body: graph = b (int64 i, bool g, float[4] s) => (bool again, float[4] s2)
+        { again = Identity (g) p = Mul (s, x) s2 = Tanh (p) }> (n, "", first) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(numpy_helper.from_array(first, "first"))
+    return trainable_initializers(prepare(model).flat)
+
+
+def test_a_first_state_is_a_weight_if_it_was_learned() -> None:
+    assert _loop_with_first_state(floats(4)) == {"first"}
+    for number in (0.0, 1.0, -np.inf):
+        assert _loop_with_first_state(np.full(4, number, np.float32)) == frozenset()
+
+
+def test_a_state_varies_if_what_an_iteration_makes_of_it_does() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    graph (float[4] x, int64 n) => (float[4] y) <float[4] zeros = {0, 0, 0, 0}> {
+        y = Loop <body: graph = b (int64 i, bool g, float[4] s) => (bool again, float[4] s2)
+        { again = Identity (g) p = Add (s, bias) s2 = Mul (p, x) }> (n, "", zeros) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(numpy_helper.from_array(floats(4), "bias"))
+    assert trainable_initializers(prepare(model).flat) == {"bias"}
