@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias
 
 import numpy as np
 import onnx
@@ -21,8 +20,7 @@ from optimizer.bridge.control_roles import (
     returned,
     sources,
 )
-
-Role: TypeAlias = Literal["weight", "operand", "state", "start"]
+from optimizer.bridge.slots import MICROSOFT, MICROSOFT_SLOTS, Role
 
 FLOATS = frozenset(
     {
@@ -44,6 +42,7 @@ WEIGHT_SLOTS: Mapping[str, tuple[int, ...]] = {
     "GroupNormalization": (1, 2),
     "LayerNormalization": (1, 2),
     "RMSNormalization": (1,),
+    "SimplifiedLayerNormalization": (1,),
     "PRelu": (1,),
     "Gather": (0,),
     "RNN": (1, 2, 3),
@@ -77,7 +76,7 @@ _LOW_MASK = -10.0
 def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     """Return the names of the float initializers that training may change.
 
-    1. It sits in a weight slot of a structural operator (``WEIGHT_SLOTS``), or
+    1. It sits in a weight slot of a structural operator (``WEIGHT_SLOTS``, ``MICROSOFT_SLOTS``), or
     2. it is an initial state of a recurrent operator and not zero (which is the same as none).
        So is the first state of a Loop or Scan, unless it is one number throughout: that is where
        something is added up, not what was learned; or
@@ -160,6 +159,9 @@ def _weight_operands(
             yield from ((node.input[slot], "weight") for slot in slots if slot < len(node.input))
             states = STATE_SLOTS.get(node.op_type, ())
             yield from ((node.input[slot], "state") for slot in states if slot < len(node.input))
+        elif node.domain == MICROSOFT and node.op_type in MICROSOFT_SLOTS:
+            roles = MICROSOFT_SLOTS[node.op_type].items()
+            yield from ((node.input[slot], role) for slot, role in roles if slot < len(node.input))
         elif node.op_type in _BESIDE and variable.intersection(node.input):
             yield from ((name, "operand") for name in node.input)
 

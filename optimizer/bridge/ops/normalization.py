@@ -175,7 +175,7 @@ def normalise_from_axis(
     stash: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Layer normalisation with broadcast scale; also mean and inverse deviation, in ``stash``."""
-    axes = tuple(range(axis, x.dim()))
+    axes = tuple(range(axis % x.dim(), x.dim()))
     wide = x.to(stash)
     variance, mean = torch.var_mean(wide, axes, correction=0, keepdim=True)
     inverse = torch.rsqrt(variance + epsilon)

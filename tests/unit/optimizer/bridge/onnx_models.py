@@ -71,7 +71,8 @@ def model_of(
     )
     for info in graph.output:
         info.ClearField("type")
-    opsets = [helper.make_opsetid("", opset)]
+    domains = sorted({node.domain for node in nodes} - {""})
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 21 else 10)
 
 
