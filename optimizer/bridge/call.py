@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import torch
 
-from optimizer.bridge.arrays import tensor_from_proto
+from optimizer.bridge.arrays import DTYPES, tensor_from_proto
 from optimizer.bridge.host import HostValue, Number
 from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Value, constant_of
@@ -25,6 +25,7 @@ class Call:
         inputs: One entry per input; ``None`` where an optional input is left out.
         write: Where the torch code goes.
         initializer: Looks an initializer up by name.
+        element_types: Looks the ONNX element type of a value up by name, 0 if it is not known.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Call:
         writer: Writer,
         initializer: Callable[[str], Value | None],
         bodies: "Bodies | None" = None,
+        element_types: Callable[[str], int] | None = None,
     ) -> None:
         self.node = node
         self.opset = opset
@@ -42,6 +44,7 @@ class Call:
         self.write = writer
         self.initializer = initializer
         self._bodies = bodies
+        self.element_types = element_types
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
 
     @property
@@ -166,6 +169,21 @@ class Call:
             message = f"needs the type of its input {position}, which is not known"
             raise UnsupportedVariant(message)
         return dtype
+
+    def element_type(self, position: int) -> int:
+        """Return the ONNX element type of an input, which torch may hold as another one.
+
+        Raises:
+            UnsupportedVariant: It is not known at import.
+        """
+        dtype = self.value(position).dtype
+        found = self.element_types(self.node.input[position]) if self.element_types else 0
+        if not found and dtype is not None:
+            return next(kind for kind, known in DTYPES.items() if known == dtype)
+        if not found:
+            message = f"needs the type of its input {position}, which is not known"
+            raise UnsupportedVariant(message)
+        return found
 
     def settle(self, found: Value | HostValue, dtype: torch.dtype = torch.int64) -> Value:
         """Return what a host function gave as a value: numbers become a constant."""

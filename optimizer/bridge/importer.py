@@ -14,11 +14,12 @@ import torch
 from graph_analysis.bodies import graphs_of
 from graph_analysis.errors import ModelError
 from graph_analysis.masking import MASK_DOC
-from optimizer.bridge.arrays import DTYPES, constant_proto, tensor_from_proto
+from optimizer.bridge.arrays import constant_proto, dtype_of, tensor_from_proto
 from optimizer.bridge.bindings import Binding, Bindings
 from optimizer.bridge.body_import import Bodies
 from optimizer.bridge.call import Call
 from optimizer.bridge.expansion import BODY_DOC
+from optimizer.bridge.integer_operators import why_missing
 from optimizer.bridge.names import attribute_paths
 from optimizer.bridge.registry import (
     HostTranslator,
@@ -27,7 +28,7 @@ from optimizer.bridge.registry import (
     find,
     find_on_host,
 )
-from optimizer.bridge.roles import trainable_initializers
+from optimizer.bridge.roles import integer_weights, trainable_initializers
 from optimizer.bridge.scopes import all_nodes
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
@@ -43,6 +44,7 @@ class GraphImport:
         writer: The torch graph so far.
         paths: Initializer name to attribute path.
         trainable: Names of the initializers that become parameters.
+        integer_weights: Names of the initializers that are weights but integers.
         is_done: Whether ``run`` got to its end.
         values: What has been translated, by name.
 
@@ -66,7 +68,9 @@ class GraphImport:
         self._initializers |= _constants_as_initializers(all_nodes(self._graph.node))
         self.is_done = False
         self.paths = attribute_paths(self._initializers)
-        self.trainable = trainable_initializers(self._graph_for_roles())
+        graph_for_roles = self._graph_for_roles()
+        self.trainable = trainable_initializers(graph_for_roles)
+        self.integer_weights = integer_weights(graph_for_roles)
         self.writer = Writer(self.paths, batch=bindings.batch)
 
     def run(self) -> None:
@@ -94,7 +98,7 @@ class GraphImport:
         kind = info.type.optional_type.elem_type if is_optional else info.type
         is_sequence = kind.HasField("sequence_type")
         kind = kind.sequence_type.elem_type if is_sequence else kind
-        dtype = DTYPES.get(kind.tensor_type.elem_type, torch.float32)
+        dtype = dtype_of(kind.tensor_type.elem_type) or torch.float32
         value = self.writer.input(binding.name, dtype, binding.shapes)
         return replace(value, is_sequence=is_sequence, is_optional=is_optional)
 
@@ -123,13 +127,14 @@ class GraphImport:
         opset = self._opsets.get(node.domain or "ai.onnx", 1)
         translator = find(node.domain, node.op_type, opset)
         if translator is None:
-            self._report(node, opset, "has no torch function")
+            self._report(node, opset, why_missing(node.op_type))
         if translator is None or self._unsupported:  # keep looking for unsupported ones only
             for _, body in graphs_of(node):
                 self.translate(body.node)
             return
         inputs = [self.lookup(name, f"node '{node.name}'") if name else None for name in node.input]
-        call = Call(node, opset, inputs, self.writer, self.find, Bodies(self, node))
+        bodies = Bodies(self, node)
+        call = Call(node, opset, inputs, self.writer, self.find, bodies, self._element_type)
         self.writer.name_next(next((name for name in node.output if name), node.name))
         try:
             results = self._results(call, translator)
@@ -203,8 +208,18 @@ class GraphImport:
         if tensor is None:
             return value
         rank = len(tensor.shape.dim) if tensor.HasField("shape") else None
-        dtype = value.dtype or DTYPES.get(tensor.elem_type)
+        dtype = value.dtype or dtype_of(tensor.elem_type)
         return replace(value, dtype=dtype, inferred_rank=value.inferred_rank or rank)
+
+    def _element_type(self, name: str) -> int:
+        """ONNX element type of a value, 0 if it is not known; torch may hold it as another one."""
+        if name in self._initializers:
+            return int(self._initializers[name].data_type)
+        infos = (*self._graph.input, *self._graph.value_info)
+        stated = next((info for info in infos if info.name == name), None)
+        if stated is not None and stated.type.tensor_type.elem_type:
+            return int(stated.type.tensor_type.elem_type)
+        return int(self.inferred[name].elem_type) if name in self._inferred else 0
 
     @property
     def initializers(self) -> list[onnx.TensorProto]:

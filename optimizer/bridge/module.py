@@ -31,6 +31,8 @@ class ImportedModule:
         fixed: Float initializers that are not in ``module``: nothing reads them, or their values
             are part of the code. They cannot be loaded.
         batch_is_free: Whether other batch sizes than the file's can be expected to run.
+        integer_weights: Weights that the file holds as integers behind a DequantizeLinear: they
+            have no float to train, so they stay as they are.
     """
 
     module: fx.GraphModule
@@ -39,6 +41,7 @@ class ImportedModule:
     paths: Mapping[str, str]
     fixed: Mapping[str, torch.Tensor] = field(default_factory=dict)
     batch_is_free: bool = True
+    integer_weights: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -135,6 +138,7 @@ def _finished(
         paths={name: path for name, path in paths.items() if name not in fixed},
         fixed=fixed,
         batch_is_free=batch_is_free,
+        integer_weights=graph_import.integer_weights,
     )
 
 

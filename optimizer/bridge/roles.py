@@ -20,6 +20,7 @@ from optimizer.bridge.control_roles import (
     returned,
     sources,
 )
+from optimizer.bridge.narrow import INTEGERS as NARROW_INTEGERS
 from optimizer.bridge.slots import MICROSOFT, MICROSOFT_SLOTS, Role
 
 FLOATS = frozenset(
@@ -30,6 +31,7 @@ FLOATS = frozenset(
         onnx.TensorProto.BFLOAT16,
     }
 )
+INTEGERS = frozenset({*NARROW_INTEGERS, onnx.TensorProto.INT32})  # what is quantised to
 WEIGHT_SLOTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),
@@ -65,6 +67,7 @@ _MOVES = frozenset(
         "Expand",
         "Tile",
         "Pad",
+        "QuantizeLinear",
         "DequantizeLinear",
     }
 )
@@ -90,26 +93,43 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     Args:
         graph: Without bodies, or the flat view (``graph_analysis.bodies``) of one that has some.
     """
-    floats = {
-        proto.name: proto
-        for proto in graph.initializer
-        if proto.data_type in FLOATS and proto.doc_string != MASK_DOC
-    }
+    return frozenset(
+        proto.name
+        for proto, roles in _reached(graph)
+        if proto.data_type in FLOATS
+        and proto.doc_string != MASK_DOC
+        and any(_is_weight(proto, role) for role in roles)
+    )
+
+
+def integer_weights(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Return the names of the integer initializers that act as weights, in the graph's order.
+
+    A DequantizeLinear makes floats of them; there is nothing to train, so they stay as they are.
+    """
+    return tuple(
+        proto.name
+        for proto, roles in _reached(graph)
+        if proto.data_type in INTEGERS and "weight" in roles and np.prod(proto.dims) > 1
+    )
+
+
+def _reached(graph: onnx.GraphProto) -> list[tuple[onnx.TensorProto, set[Role]]]:
+    """Return the initializers that operators use as weights, with the roles they play."""
     producers = {output: node for node in graph.node for output in node.output if output}
     variable = _variable_values(graph)
-    trainable: set[str] = set()
+    roles_of: dict[str, set[Role]] = {proto.name: set() for proto in graph.initializer}
     seen: set[str] = set()
     pending = list(_weight_operands(graph.node, variable))
     while pending:
         name, role = pending.pop()
-        if name in floats:
-            if _is_weight(floats[name], role):
-                trainable.add(name)
+        if name in roles_of:
+            roles_of[name].add(role)
         elif name in producers and name not in variable and name not in seen:
             seen.add(name)
             node = producers[name]
             pending += _through(node, name, role) if is_control(node) else _origins(node, role)
-    return frozenset(trainable)
+    return [(proto, roles_of[proto.name]) for proto in graph.initializer if roles_of[proto.name]]
 
 
 def _variable_values(graph: onnx.GraphProto) -> set[str]:

@@ -103,7 +103,9 @@ def attend_projected(
         settings: Scale, what is added to masked scores, whether later keys are hidden.
     """
     widths = sizes or (projected.shape[-1] // 3,) * 3
-    query, key, value = (split_heads(part, heads) for part in torch.split(projected, widths, -1))
+    query, key, value = (
+        split_heads(part, heads) for part in torch.split(projected, list(widths), -1)
+    )
     if past is not None:
         key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
     before = 0 if past is None else past.shape[3]

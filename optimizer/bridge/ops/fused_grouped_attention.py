@@ -154,7 +154,7 @@ def _separate(
         query, key, value = (split_heads(x, n) for x, n in zip(parts, counts, strict=True))
         return query, key, value
     packed = split_heads(query, heads + 2 * groups)
-    query, key, value = torch.split(packed, (heads, groups, groups), 1)
+    query, key, value = torch.split(packed, [heads, groups, groups], 1)
     return query, key, value
 
 

@@ -8,6 +8,7 @@ import torch
 from optimizer.bridge.arrays import DTYPES
 from optimizer.bridge.call import Call
 from optimizer.bridge.host import HostValue, join, only
+from optimizer.bridge.narrow import is_narrow, narrowed
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.relaxing import differ_only_in_stale_batch, relax_target
 from optimizer.bridge.values import Value
@@ -205,17 +206,13 @@ def size(call: Call) -> Value:
 @operator("Cast")
 def cast(call: Call) -> Value:
     """Convert to another element type."""
-    wanted = DTYPES.get(call.attribute("to"))
-    if wanted is None:
-        message = "to a type that torch cannot hold"
-        raise UnsupportedVariant(message)
-    return _cast(call, wanted)
+    return _cast(call, call.attribute("to"))
 
 
 @operator("CastLike")
 def cast_like(call: Call) -> Value:
     """Convert to the element type of another tensor."""
-    return _cast(call, call.dtype(1))
+    return _cast(call, call.element_type(1))
 
 
 @operator("BitCast", since=26)
@@ -233,7 +230,15 @@ def reinterpreted(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x.view(dtype)
 
 
-def _cast(call: Call, wanted: torch.dtype) -> Value:
+def _cast(call: Call, element_type: int) -> Value:
+    if is_narrow(element_type):
+        saturate, mode = bool(call.attribute("saturate", 1)), call.attribute("round_mode", "up")
+        settings = {"saturate": saturate, "mode": mode}
+        return call.write.emit(narrowed, call.tensor(0), element_type, **settings)
+    wanted = DTYPES.get(element_type)
+    if wanted is None:
+        message = "to a type that torch cannot hold"
+        raise UnsupportedVariant(message)
     if call.value(0).dtype == wanted:
         return call.value(0)
     return call.write.emit(converted, call.tensor(0), wanted)

@@ -30,7 +30,7 @@ def elementwise(call: Call) -> Value | None:
 def cast(call: Call) -> Value | None:
     """Conversion between integers, floats and booleans."""
     dtype = DTYPES.get(call.attribute("to"))
-    if dtype is None or dtype.is_complex:
+    if dtype is None or dtype.is_complex or (dtype.itemsize == 1 and dtype.is_floating_point):
         return None
     kind = "bool" if dtype == torch.bool else "float" if dtype.is_floating_point else "int"
     found = call.write.emit_host(host.elementwise, kind, call.numbers(0), dtype=dtype, moves=True)
