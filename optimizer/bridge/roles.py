@@ -72,6 +72,7 @@ _MOVES = frozenset(
     }
 )
 _SHAPES = frozenset({"Shape", "Size"})
+_DRAWS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
 _MASKED_OUT = -1e4  # an additive mask holds this or less where nothing may be attended to
 _LOW_MASK = -10.0
 
@@ -133,9 +134,10 @@ def _reached(graph: onnx.GraphProto) -> list[tuple[onnx.TensorProto, set[Role]]]
 
 
 def _variable_values(graph: onnx.GraphProto) -> set[str]:
-    """Names of all values that depend on the numbers (not just the shape) of a graph input.
+    """Names of all values that depend on the numbers of a graph input or are drawn at random.
 
-    States of a Loop or Scan may turn out to at the end of the body; then it is gone through again.
+    Depending on the shape of an input does not count. States of a Loop or Scan may turn out to
+    depend on one at the end of the body; then it is gone through again.
     """
     constants = {proto.name for proto in graph.initializer}
     variable = {info.name for info in graph.input} - constants
@@ -150,6 +152,8 @@ def _variable_values(graph: onnx.GraphProto) -> set[str]:
 
 def _spread(nodes: Iterable[onnx.NodeProto], variable: set[str]) -> None:
     for node in nodes:
+        if node.op_type in _DRAWS:
+            variable.update(node.output)
         if node.op_type in _SHAPES:
             continue
         if is_control(node):

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from optimizer.bridge.call import Call
 from optimizer.bridge.host import HostValue, only
+from optimizer.bridge.random_draws import Drawing
 from optimizer.bridge.registry import operator
 from optimizer.bridge.values import Value
 
@@ -22,15 +23,15 @@ def dropout(call: Call) -> list[Value]:
 
 
 def _dropout(call: Call, ratio: Value | HostValue) -> list[Value]:
-    module = Dropout(with_mask=call.num_outputs > 1)
+    module = Dropout(call.attribute("seed"), with_mask=call.num_outputs > 1)
     return call.write.emit_module("dropout", module, call.num_outputs, call.tensor(0), ratio)
 
 
-class Dropout(torch.nn.Module):
+class Dropout(Drawing):
     """Dropout in training, the identity in evaluation; optionally with the mask of what is kept."""
 
-    def __init__(self, *, with_mask: bool) -> None:
-        super().__init__()
+    def __init__(self, seed: float | None, *, with_mask: bool) -> None:
+        super().__init__(seed)
         self.with_mask = with_mask
 
     def forward(
@@ -38,9 +39,12 @@ class Dropout(torch.nn.Module):
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Return ``x`` with elements zeroed and the others scaled, and the mask if asked for."""
         share = float(only(ratio))
-        if not self.with_mask:
+        if not self.with_mask and (self.seed is None or not self.training):
             return functional.dropout(x, share, self.training)
-        ones = torch.ones_like(x, dtype=torch.bool)
-        kept = torch.rand_like(x) >= share if self.training else ones
+        kept = torch.ones_like(x, dtype=torch.bool)
+        if self.training:
+            generator = self.generator(x.device)
+            kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
         scale = 1 / (1 - share) if self.training and share < 1 else 1.0
-        return torch.where(kept, x * scale, torch.zeros_like(x)), kept
+        result = torch.where(kept, x * scale, torch.zeros_like(x))
+        return (result, kept) if self.with_mask else result

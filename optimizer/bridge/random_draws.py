@@ -1,0 +1,38 @@
+"""Random numbers of a module: from torch's generator of the device, or from one of its own.
+
+An operator with a seed draws the same sequence in every run of a program, one step further with
+each call, as a session of ONNX Runtime does; the numbers themselves are torch's.
+"""
+
+import struct
+from typing import Any
+
+import torch
+
+Generators = dict[torch.device, torch.Generator]
+
+
+class Drawing(torch.nn.Module):
+    """Base of modules that draw. Copies and pickles begin the sequence of a seed anew."""
+
+    def __init__(self, seed: float | None) -> None:
+        super().__init__()
+        self.seed = seed
+        self._generators: Generators = {}
+
+    def generator(self, device: torch.device) -> torch.Generator | None:
+        """Return the generator for a device; ``None`` is the one that torch has for it."""
+        if self.seed is None or device.type == "meta":
+            return None
+        if device not in self._generators:
+            (bits,) = struct.unpack("<I", struct.pack("<f", self.seed))  # ONNX has floats as seeds
+            self._generators[device] = torch.Generator(device).manual_seed(bits)
+        return self._generators[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the generators out: they belong to a device and a run."""
+        return {**self.__dict__, "_generators": {}}
+
+    def extra_repr(self) -> str:
+        """Show the seed."""
+        return f"seed={self.seed}"
