@@ -64,6 +64,11 @@ def fused_matmul(call: Call) -> Value:
     alpha = call.attribute("alpha", 1.0)
     a, turned_a = _operand(call, 0, "A")
     b, turned_b = _operand(call, 1, "B")
+    if turned_a and call.rank(1) == 1:
+        message = (
+            "with transA and a vector on the right is not covered: ONNX Runtime ignores transA"
+        )
+        raise UnsupportedVariant(message)
     if turned_a:
         a = call.write.emit(torch.transpose, a, -2, -1)
     if turned_b and b.rank == 2:

@@ -126,6 +126,14 @@ def test_a_batch_that_is_none_is_refused() -> None:
         import_model(model)
 
 
+def test_where_onnx_runtime_is_wrong_is_refused() -> None:
+    left, right = floats(4, 4), floats(4, seed=1)
+    model, feeds = one_node("FusedMatMul", [left, right], domain=MICROSOFT, transA=1)
+    with pytest.raises(UnsupportedOperatorsError, match="with transA and a vector on the right"):
+        import_model(model)
+    np.testing.assert_allclose(run_ort(model, feeds)[0], left @ right, rtol=1e-5)  # not left.T
+
+
 def test_gradients_reach_all_weights() -> None:
     weights = {
         "kernel": KERNEL,
