@@ -219,7 +219,7 @@ class GraphImport:
         stated = next((info for info in infos if info.name == name), None)
         if stated is not None and stated.type.tensor_type.elem_type:
             return int(stated.type.tensor_type.elem_type)
-        return int(self.inferred[name].elem_type) if name in self._inferred else 0
+        return int(self.inferred[name].elem_type) if name in self.inferred else 0
 
     @property
     def initializers(self) -> list[onnx.TensorProto]:
