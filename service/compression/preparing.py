@@ -49,6 +49,7 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     phases.begin("search space")
     _check_anything_can_go(subject)
     imported = import_model(subject.analysis.maskable())
+    check_written_back(loaded, imported)
     binding = bind(subject.analysis, imported)
     binding.chooser(recipe.target[1], recipe.target[0])
     check_plan(subject, imported)
@@ -70,6 +71,28 @@ def check_trainable(loaded: LoadedModel) -> None:
         UnsupportedOperatorsError: Names all such operators.
     """
     import_model(loaded.model)
+
+
+def check_written_back(loaded: LoadedModel, imported: ImportedModule) -> None:
+    """Refuse a model with weights where the file could not take their trained values.
+
+    These are weights inside bodies that the flat view leaves whole.
+
+    Raises:
+        ModelError: ``model-subgraph``; names one such weight, and why its body is left whole.
+    """
+    known = {tensor.name for tensor in loaded.flat.graph.initializer}
+    weights = {name for name, tensor in imported.tensors.items() if tensor.requires_grad}
+    strange = sorted(weights - known)
+    if strange:
+        reasons = "; ".join(
+            f"at node '{node}', {reason}" for node, reason in loaded.bodies.left_whole.items()
+        )
+        message = (
+            f"weight '{strange[0]}' lies in a body that cannot be trained: {reasons}; export the "
+            "model again with that weight outside of the body"
+        )
+        raise ModelError(message, code="model-subgraph", param=strange[0])
 
 
 def _some(subject: Subject) -> Feeds:

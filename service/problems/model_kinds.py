@@ -59,7 +59,8 @@ MODEL_KINDS = (
     ),
     kind(
         "model-subgraph", 422, "A body of If, Loop or Scan cannot be used",
-        "The body is malformed or exceeds the node budget.", _EXPORT_AGAIN,
+        "The body is malformed, exceeds the node budget, or holds weights and cannot be trained.",
+        _EXPORT_AGAIN,
     ),
     kind(
         "model-not-sorted", 422, "The nodes are not in order",
