@@ -1,19 +1,25 @@
 """The trainable form of an ONNX model: a torch.fx module, and its weights by initializer."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 import torch
 from torch import fx
 
-from optimizer.bridge.arrays import array_from_tensor, tensor_from_array, tensor_from_proto
-from optimizer.bridge.bindings import choose_bindings
+from optimizer.bridge.arrays import (
+    array_from_tensor,
+    dtype_of,
+    tensor_from_array,
+    tensor_from_proto,
+)
+from optimizer.bridge.bindings import Bindings, choose_bindings
 from optimizer.bridge.expansion import with_bodies
 from optimizer.bridge.importer import GraphImport, free_inputs
 from optimizer.bridge.roles import FLOATS
+from optimizer.bridge.rows import PREFIX, row_by_row
 from optimizer.bridge.scopes import prepare
 from optimizer.bridge.trainable_graph import TrainableGraph
 from optimizer.errors import UnsupportedOperatorsError
@@ -91,7 +97,8 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
 
     In ``eval`` mode the module computes what the model computes; in ``train`` mode
     BatchNormalization uses and updates batch statistics and Dropout drops. A batch size that the
-    file fixes is made free where the graph allows it.
+    file fixes is made free where the graph allows it; a batch of 1, if need be, by running the
+    graph sample by sample (``rows``).
 
     Args:
         model: Nodes sorted; not modified. The normalised working copy of
@@ -116,7 +123,21 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
     if bindings.relaxes_batch and not batch_is_free:
         graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False), prepared.flat)
         graph_import.run()
-    return _finished(model, graph_import, batch_is_free=batch_is_free)
+    imported = _finished(model, graph_import, batch_is_free=batch_is_free)
+    return imported if batch_is_free else _by_rows(imported, inputs, bindings)
+
+
+def _by_rows(
+    imported: ImportedModule, inputs: Sequence[onnx.ValueInfoProto], bindings: Bindings
+) -> ImportedModule:
+    """Free a batch of 1 the general way, where that is possible."""
+    dtypes = [dtype_of(info.type.tensor_type.elem_type) or torch.float32 for info in inputs]
+    assert isinstance(imported.module, TrainableGraph)
+    module = row_by_row(imported.module, bindings, dtypes)
+    if module is None:
+        return imported
+    paths = {name: PREFIX + path for name, path in imported.paths.items()}
+    return replace(imported, module=module, paths=paths, batch_is_free=True)
 
 
 def _finished(

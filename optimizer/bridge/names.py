@@ -5,6 +5,7 @@ reach it unescaped. Dots become nested modules, which keeps ``state_dict`` keys 
 initializer names; everything outside ``[A-Za-z0-9_]`` becomes ``%XX`` of its UTF-8 bytes.
 """
 
+import keyword
 import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, unquote
@@ -12,15 +13,17 @@ from urllib.parse import quote, unquote
 import torch
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]")
-_RESERVED = frozenset(dir(torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph())))
+_RESERVED = frozenset(
+    [*dir(torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph())), *keyword.kwlist]
+)
 
 
 def attribute_paths(names: Iterable[str]) -> Mapping[str, str]:
     """Give every name its own dotted attribute path.
 
     1. ``a.b/c`` becomes ``a.b%2Fc``: components are kept, other characters percent-encoded.
-    2. A component that a module already owns (``training``, ``forward``) or that is empty gets a
-       trailing ``%``, which no encoding produces.
+    2. A component that a module already owns (``training``, ``forward``), that is a word of Python
+       (``lambda``) or that is empty gets a trailing ``%``, which no encoding produces.
     3. So does the leaf of a name that is the prefix of another one (``a`` beside ``a.b``): a module
        cannot hold a tensor and a child of the same name.
 

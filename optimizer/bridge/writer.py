@@ -52,7 +52,8 @@ class Writer:
 
     def name_next(self, name: str) -> None:
         """Suggest a name for the graph nodes written from now on."""
-        self._name = re.sub(r"\W", "_", name, flags=re.ASCII) or None
+        plain = re.sub(r"\W", "_", name, flags=re.ASCII) or None
+        self._name = "self_" if plain == "self" else plain  # the module's own in its code
 
     @property
     def suggested(self) -> str | None:

@@ -143,6 +143,14 @@ def is_inf(call: Call) -> Value:
 
 
 @operator("PRelu")
+def prelu_of_channels(call: Call) -> Value:
+    """Before version 7: one slope, or one per channel, which broadcasting did not say."""
+    slope, rank = call.tensor(1), call.rank(0)
+    sizes = (-1, *(1 for _ in range(rank - 2)))
+    return call.write.emit(sloped, call.tensor(0), call.write.emit(torch.reshape, slope, sizes))
+
+
+@operator("PRelu", since=7)
 def prelu(call: Call) -> Value:
     """Leaky ReLU with a slope that is trained; one per channel has a kernel of its own."""
     slope, x = call.tensor(1), call.tensor(0)

@@ -18,16 +18,30 @@ def batch_norm(call: Call) -> list[Value]:
     """
     call.require("spatial", 1, covered=1)
     x, scale, bias = (call.tensor(position) for position in range(3))
-    mean, variance = (call.write.buffer(call.value(position)) for position in (3, 4))
+    mean, variance = (call.value(position) for position in (3, 4))
     epsilon, momentum = call.attribute("epsilon", 1e-5), call.attribute("momentum", 0.9)
-    operands = (x, scale, bias, mean, variance)
-    if call.attribute("training_mode", 0):
-        module = AlwaysBatchNorm(epsilon, momentum)
-        return call.write.emit_module("batch_norm", module, 3, *operands)
-    if call.num_outputs > 1:
+    always = bool(call.attribute("training_mode", 0))
+    if call.num_outputs > 1 and not always:
         message = "with outputs for its statistics is only covered from opset 14 on"
         raise UnsupportedVariant(message)
+    if mean.initializer is None or variance.initializer is None:
+        if not always:
+            return [_with_given_statistics(call, epsilon)]
+        message = "in training form with computed statistics is not covered"
+        raise UnsupportedVariant(message)
+    operands = (x, scale, bias, call.write.buffer(mean), call.write.buffer(variance))
+    if always:
+        module = AlwaysBatchNorm(epsilon, momentum)
+        return call.write.emit_module("batch_norm", module, 3, *operands)
     return call.write.emit_module("batch_norm", BatchNorm(epsilon, momentum), 1, *operands)
+
+
+def _with_given_statistics(call: Call, epsilon: float) -> Value:
+    """Statistics that the graph computes: training has nothing to update that the file holds."""
+    x, scale, bias, mean, variance = (call.tensor(position) for position in range(5))
+    return call.write.emit(
+        functional.batch_norm, x, mean, variance, scale, bias, training=False, eps=epsilon
+    )
 
 
 class BatchNorm(torch.nn.Module):

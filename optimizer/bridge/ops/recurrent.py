@@ -195,12 +195,24 @@ class _Kernel:
         self, x: Tensor, states: Sequence[Tensor], batch_sizes: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Call the form for padded input or, given the batch of every step, the packed one."""
+        if _lacks_half(x):  # in full precision instead
+            with torch.autocast("cpu", enabled=False):
+                return self._call(x.float(), [state.float() for state in states], batch_sizes)
         hidden = tuple(states) if len(states) > 1 else states[0]
         training = torch.is_grad_enabled()  # cuDNN keeps what the backward pass needs if told so
         settings = (self.has_bias, 1, 0.0, training, self.is_bidirectional)
         if batch_sizes is not None:
             return self.function(x, batch_sizes, hidden, self.flat, *settings)
         return self.function(x, hidden, self.flat, *settings, False)  # noqa: FBT003
+
+
+def _lacks_half(x: Tensor) -> bool:
+    """Whether autocast would choose a float16 kernel that CPUs do not have."""
+    return (
+        x.device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.float16
+    )
 
 
 def run_stepwise(

@@ -336,3 +336,18 @@ def test_shared_weights_stay_shared() -> None:
     ]
     imported = import_model(model_of(nodes, {"x": ("n", 3)}, ["y"], {"w": floats(3, 3)}))
     assert len(list(imported.module.parameters())) == 1
+
+
+def test_any_name_is_a_name_of_a_weight_and_of_a_value() -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "lambda"], ["self"]),
+        helper.make_node("Add", ["self", "self.weight"], ["forward"]),
+        helper.make_node("Mul", ["forward", "a b"], ["y"]),
+    ]
+    names = ("lambda", "self.weight", "a b")
+    weights = {name: floats(4, seed=seed) for seed, name in enumerate(names)}
+    model = model_of(nodes, {"x": ("batch", 4)}, ["y"], weights)
+    imported = import_model(model)
+    feeds = {"x": floats(3, 4)}
+    assert_same(run_imported(imported, feeds), run_ort(model, feeds))
+    assert set(imported.weights()) == set(names)

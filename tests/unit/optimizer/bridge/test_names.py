@@ -13,6 +13,8 @@ AWKWARD = [
     "Identity:0",
     'x"); raise SystemExit("',
     "training",
+    "lambda",
+    "a.None",
     "deep.forward.weight",
     "",
     ".",
@@ -50,3 +52,7 @@ def test_a_module_can_hold_every_path(name: str) -> None:
             module = module.get_submodule(parent)
         module.register_buffer(leaf, torch.empty(0))
     assert attribute_paths(AWKWARD)[name] in dict(root.named_buffers())
+
+
+def test_words_of_python_are_no_attributes() -> None:
+    assert attribute_paths(["lambda", "a.None"]) == {"lambda": "lambda%", "a.None": "a.None%"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from optimizer.bridge.module import import_model
-from tests.unit.optimizer.bridge.onnx_models import assert_like_ort, floats, one_node
+from tests.unit.optimizer.bridge.onnx_models import assert_like_ort, floats, one_node, run_imported
 
 UNARY = (
     "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Elu Erf Exp Floor HardSigmoid LeakyRelu "
@@ -75,3 +75,11 @@ def test_swish(alpha: float) -> None:
     model, _ = one_node("Swish", [floats(3, 4)], opset=24, alpha=alpha)
     x = torch.from_numpy(floats(3, 4))
     torch.testing.assert_close(import_model(model).module(x), x * torch.sigmoid(alpha * x))
+
+
+def test_slopes_of_channels_before_broadcasting() -> None:
+    x, slope = floats(2, 3, 4, 5), np.array([0.1, 0.5, -0.3], np.float32)
+    for array in (slope, slope[:1]):  # ONNX Runtime has no version before 7
+        model, feeds = one_node("PRelu", [x, array], constant=[1], opset=6)
+        (found,) = run_imported(import_model(model), feeds)
+        np.testing.assert_allclose(found, np.where(x < 0, x * array[:, None, None], x), rtol=1e-6)

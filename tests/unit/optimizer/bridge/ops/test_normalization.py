@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
 from optimizer.bridge.module import import_model
 from optimizer.errors import UnsupportedOperatorsError
@@ -8,8 +9,10 @@ from tests.unit.optimizer.bridge.onnx_models import (
     assert_like_ort,
     assert_same,
     floats,
+    model_of,
     one_node,
     run_imported,
+    run_ort,
 )
 
 STATISTICS = [floats(3, seed=1), floats(3, seed=2), floats(3, seed=3), np.abs(floats(3, seed=4))]
@@ -65,6 +68,23 @@ def test_batch_norm_with_statistics_as_outputs_before_opset_14_is_refused() -> N
     model, _ = one_node("BatchNormalization", [floats(2, 3), *STATISTICS], opset=9, outputs=3)
     with pytest.raises(UnsupportedOperatorsError, match="outputs for its statistics"):
         import_model(model)
+
+
+def test_computed_statistics_are_those_of_the_graph_in_training_too() -> None:
+    nodes = [
+        helper.make_node("Mul", ["x4", "two"], ["twice"]),
+        helper.make_node("BatchNormalization", ["x", "x1", "x2", "x3", "twice"], ["y"]),
+    ]
+    names = ("x1", "x2", "x3", "x4")
+    constants = dict(zip(names, STATISTICS, strict=True)) | {"two": np.array(2, np.float32)}
+    model = model_of(nodes, {"x": ("batch", 3, 4)}, ["y"], constants)
+    imported = import_model(model)
+    x = floats(5, 3, 4)
+    expected = run_ort(model, {"x": x})
+    assert_same(run_imported(imported, {"x": x}), expected)
+    found = imported.module.train()(torch.from_numpy(x))
+    assert_same([found.detach().numpy()], expected)
+    assert_same(run_imported(imported, {"x": x}), expected)
 
 
 @pytest.mark.parametrize("spatial", [(5,), (4, 5)])

@@ -246,3 +246,22 @@ def test_compiled_is_the_same(parts: tuple[str, ...]) -> None:
     compiled = torch.compile(imported.module, backend="eager")
     for left, right in zip(compiled(*arguments), imported.module(*arguments), strict=True):
         torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU", "RNN"])
+def test_mixed_precision_is_the_same_network(op_type: str, dtype: torch.dtype) -> None:
+    gates = GATES[op_type]
+    weights = [floats(1, gates * HIDDEN, WIDTH), floats(1, gates * HIDDEN, HIDDEN)]
+    model, feeds = one_node(
+        op_type, [floats(STEPS, BATCH, WIDTH), *weights], constant=[1, 2], hidden_size=HIDDEN
+    )
+    imported = import_model(model)
+    x = torch.from_numpy(feeds["x0"])
+    with torch.autocast("cpu", dtype=dtype):
+        found = imported.module(x)
+    found.float().sum().backward()
+    for parameter in imported.module.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+    np.testing.assert_allclose(found.detach().float(), run_ort(model, feeds)[0], atol=0.05)
