@@ -83,9 +83,10 @@ class Binding:
 
         Slices of several groups along one axis of one tensor are laid together where they do not
         overlap. Initializers that the module does not hold, because nothing reads them or because
-        their value became code, are left out.
+        their value became code, are left out. What was put into the module beside an initializer
+        has its slices too.
         """
-        tensors = self.imported.tensors
+        tensors, companions = self.imported.tensors, self.imported.companions()
         masks = {mask.name for mask in self.analysis.masks}
         laid: dict[tuple[str, int], list[npt.NDArray[np.int64]]] = {}
         for group in self.analysis.space.groups:
@@ -95,8 +96,10 @@ class Binding:
                     unit_P = _unit_of_position(slices, tensor, self.first_unit[group.id])
                     _lay(laid.setdefault((slices.initializer, slices.axis), []), unit_P)
         return [
-            UnitSlices(tensors[name], axis, torch.from_numpy(unit_P), counts=name not in masks)
+            UnitSlices(tensor, axis, torch.from_numpy(unit_P), counts=name not in masks)
             for (name, axis), layers in laid.items()
+            for tensor in (tensors[name], companions.get(name))
+            if tensor is not None
             for unit_P in layers
         ]
 

@@ -17,6 +17,7 @@ from optimizer.bridge.arrays import (
 )
 from optimizer.bridge.bindings import Bindings, choose_bindings
 from optimizer.bridge.expansion import with_bodies
+from optimizer.bridge.folding import InsertedNorm, Insertion, folded
 from optimizer.bridge.importer import GraphImport, free_inputs
 from optimizer.bridge.roles import FLOATS
 from optimizer.bridge.rows import PREFIX, row_by_row
@@ -39,6 +40,7 @@ class ImportedModule:
         batch_is_free: Whether other batch sizes than the file's can be expected to run.
         integer_weights: Weights that the file holds as integers behind a DequantizeLinear: they
             have no float to train, so they stay as they are.
+        insertions: Normalisations that the file does not have; see ``renormalising``.
     """
 
     module: fx.GraphModule
@@ -48,6 +50,7 @@ class ImportedModule:
     fixed: Mapping[str, torch.Tensor] = field(default_factory=dict)
     batch_is_free: bool = True
     integer_weights: tuple[str, ...] = ()
+    insertions: tuple[Insertion, ...] = ()
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -58,9 +61,27 @@ class ImportedModule:
         return {name: _get(self.module, path) for name, path in self.paths.items()}
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return copies of all float initializers as they are now, by name, in their own dtype."""
+        """Return copies of all float initializers as they are now, by name, in their own dtype.
+
+        Inserted normalisations are folded into what they stand behind: in the file the weights do
+        what the module does in evaluation.
+        """
         live = {name: tensor for name, tensor in self.tensors.items() if tensor.is_floating_point()}
+        for insertion in self.insertions:
+            live |= folded(self.module, insertion, self.tensors)
         return {name: array_from_tensor(tensor) for name, tensor in (live | {**self.fixed}).items()}
+
+    def companions(self) -> dict[str, torch.Tensor]:
+        """Initializer name to the live tensor that must be zeroed wherever the initializer is.
+
+        A channel's share in an inserted normalisation goes with its bias.
+        """
+        found = {}
+        for insertion in self.insertions:
+            norm = self.module.get_submodule(insertion.path)
+            assert isinstance(norm, InsertedNorm)
+            found[insertion.bias] = norm.gamma
+        return found
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Overwrite parameters and buffers in place.
@@ -70,8 +91,12 @@ class ImportedModule:
 
         Raises:
             KeyError: A name is not an initializer of this model.
-            ValueError: A shape differs, or a value that is part of the code would change.
+            ValueError: A shape differs, a value that is part of the code would change, or the
+                module has normalisations that the file does not have.
         """
+        if self.insertions:
+            message = "weights of the file do not fit a module with inserted normalisations"
+            raise ValueError(message)
         live = self.tensors
         for name, array in weights.items():
             target = live[name] if name in live else self.fixed[name]
