@@ -18,6 +18,7 @@ LOSSES = ("auto", "cross-entropy", "distillation", "mix", "mse")
 DEVICES = ("auto", "cpu", "cuda")
 CRITERIA = ("magnitude", "taylor", "taylor-second", "cosine", "paper")
 OPERATOR_SALIENCIES = ("ablation", "criterion")
+RENORMALISE = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,10 @@ class TrainConfig:
         saliency: Criterion of channels, and of operators too unless they are ablated.
         operator_saliency: ``ablation`` measures how much the loss rises without each structure;
             ``criterion`` treats structures as channels are.
-        probe_samples: Training samples that ablation and the kind of the outputs are measured on.
+        renormalise: Whether convolutions whose normalisations an exporter folded away get new ones
+            for the time of training: ``auto`` where the whole network looks so, ``on``, ``off``.
+        probe_samples: Training samples that ablation, the kind of the outputs and the statistics of
+            new normalisations are measured on.
         validation_ratio: Share of the training data held out where there is no validation data.
         seed: Of everything that is random.
         time_budget: Seconds of training; the schedule is compressed to fit. None is unlimited.
@@ -73,6 +77,7 @@ class TrainConfig:
     periods: int = 5
     saliency: str = "magnitude"
     operator_saliency: str = "ablation"
+    renormalise: str = "auto"
     probe_samples: int = 256
     validation_ratio: float = 0.1
     seed: int = 0
@@ -155,6 +160,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("periods", "whole, at least 1", _is_whole(1)),
     ("saliency", ", ".join(CRITERIA), _is_one_of(CRITERIA)),
     ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),
+    ("renormalise", ", ".join(RENORMALISE), _is_one_of(RENORMALISE)),
     ("probe_samples", "whole, at least 1", _is_whole(1)),
     ("validation_ratio", "0 to 0.5", _is_between(0.0, 0.5)),
     ("seed", "whole, at least 0", _is_whole(0)),

@@ -16,6 +16,7 @@ _KINDS = ("channel", "head", "operator")
 _CHOICES = {
     "optimizer": ("sgd", "adam", "adamw"),
     "loss": ("auto", "cross-entropy", "distillation", "mix", "mse"),
+    "renormalise": ("auto", "on", "off"),
     "device": ("auto", "cpu", "cuda"),
 }
 _RATIOS = ("target_macs", "target_params", "target_bytes")
@@ -43,6 +44,8 @@ class Recipe:
         lr: Largest learning rate; None chooses it.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         loss: ``auto`` mixes labels and distillation where labels exist.
+        renormalise: Whether convolutions whose normalisations were folded away at export get new
+            ones while they train: ``auto`` where the whole network looks so, ``on`` or ``off``.
         seed: Of everything that is random.
         time_budget: Seconds of training; None is unlimited.
         max_accuracy_drop: Largest loss of accuracy that is still a success (0..1); None is any.
@@ -62,6 +65,7 @@ class Recipe:
     lr: float | None = None
     optimizer: str = "sgd"
     loss: str = "auto"
+    renormalise: str = "auto"
     seed: int = 0
     time_budget: float | None = None
     max_accuracy_drop: float | None = None

@@ -27,6 +27,11 @@ _ELEMENTWISE = frozenset({"add", "sub", "mul", "div", "truediv", "true_divide"})
 _STEPS = 5  # from a mean to the subtraction of it: a mask, a division, a reshape
 
 
+def function_name(node: fx.Node) -> str:
+    """Name of the function that ``node`` calls; empty for everything else."""
+    return getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+
+
 class Surroundings:
     """Looks ahead in the graph of one module.
 
@@ -75,7 +80,7 @@ class Surroundings:
                     from_weights.add(node)
             elif reads_weight and all(self._is_fixed(one) for one in inputs):
                 from_weights.add(node)  # a weight that is moved before it is used
-            elif reads_weight and _name(node) not in _ELEMENTWISE:
+            elif reads_weight and function_name(node) not in _ELEMENTWISE:
                 layers.add(node)
         return frozenset(layers)
 
@@ -94,7 +99,7 @@ class Surroundings:
     def _normalises(self, node: fx.Node) -> bool:
         if node.op == "call_module":
             return "Norm" in type(self._module.get_submodule(str(node.target))).__name__
-        name = _name(node)
+        name = function_name(node)
         return name in _NORMS or (name == "sub" and _subtracts_own_mean(node))
 
 
@@ -104,7 +109,7 @@ def _subtracts_own_mean(node: fx.Node) -> bool:
         return False
     x, level = operands[0], {operands[1]}
     for _ in range(_STEPS):
-        if any(_name(one) in _MEANS and _reads(one, x) for one in level):
+        if any(function_name(one) in _MEANS and _reads(one, x) for one in level):
             return True
         level = {source for one in level for source in one.all_input_nodes}
     return False
@@ -113,8 +118,6 @@ def _subtracts_own_mean(node: fx.Node) -> bool:
 def _reads(node: fx.Node, x: fx.Node) -> bool:
     """Whether ``node`` reads ``x``, as it is or multiplied with something."""
     sources = node.all_input_nodes
-    return any(one is x or (_name(one) == "mul" and x in one.all_input_nodes) for one in sources)
-
-
-def _name(node: fx.Node) -> str:
-    return getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+    return any(
+        one is x or (function_name(one) == "mul" and x in one.all_input_nodes) for one in sources
+    )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from optimizer.bridge.folding import InsertedNorm, Insertion, Moments
-from optimizer.bridge.layers_after import Surroundings
+from optimizer.bridge.layers_after import Surroundings, function_name
 from optimizer.bridge.module import ImportedModule
 
 # Function name to whether it is transposed; all take (x, weight, bias, ...).
@@ -46,6 +46,8 @@ class Renormalised:
         """As a sentence."""
         layers = f"{len(self.inserted)} convolution{'s' if len(self.inserted) != 1 else ''}"
         text = f"normalisation for training put after {layers}; it is folded away at export"
+        if not self.inserted:
+            text = "no convolution can be given a normalisation for training"
         if not self.left:
             return text
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left.items()))
@@ -114,7 +116,7 @@ class _Candidates:
         self.usable: dict[fx.Node, Insertion] = {}
         self.refused: Counter[str] = Counter()
         for node in imported.module.graph.nodes:
-            if node.op == "call_function" and node.target.__name__ in _CONVOLUTIONS:
+            if function_name(node) in _CONVOLUTIONS:
                 self._sort(node)
 
     def _sort(self, node: fx.Node) -> None:
@@ -129,7 +131,7 @@ class _Candidates:
             path=f"%norm{len(self.usable) + 1}",
             weight=self._names[str(weight.target)],
             bias=self._names[str(bias.target)],
-            transposed=_CONVOLUTIONS[node.target.__name__],  # type: ignore[union-attr]
+            transposed=_CONVOLUTIONS[function_name(node)],
         )
 
     def _reason_against(self, node: fx.Node) -> str | None:

@@ -101,6 +101,7 @@ class TrainResult(Generic[S]):
         best_loss: Their loss there; None without validation samples.
         original_accuracy: Of the original model on the same samples.
         restarts: How often a loss that was not finite sent the run back.
+        renormalised: Convolutions that had a normalisation put behind them for training.
         seconds: Of training, over all attempts.
         threads: Of torch; part of what makes a CPU run repeatable bit for bit.
         device: What it ran on.
@@ -114,6 +115,7 @@ class TrainResult(Generic[S]):
     best_loss: float | None
     original_accuracy: float | None
     restarts: int
+    renormalised: int
     seconds: float
     threads: int
     device: str

@@ -71,6 +71,7 @@ def train(
     setting = prepare(imported, data, binding, config, alive=hooks.alive)
     run = _Run(setting, binding, hooks, checkpoints)
     run.resume()
+    run.begin()
     while not run.is_done:
         run.step()
     return run.result()
@@ -124,6 +125,13 @@ class _Run(Generic[S]):
         data = {"step": found.step}
         self._hooks.event(TrainEvent(code="training-resumed", message=message, data=data))
 
+    def begin(self) -> None:
+        """Say what was done to the module, once for all attempts."""
+        done = self._setting.renormalised
+        if done is not None and not self._optimizer.steps_done:
+            data = {"inserted": len(done.inserted), "left": dict(done.left)}
+            self._hooks.event(TrainEvent(code="renormalised", message=str(done), data=data))
+
     def step(self) -> None:
         """Make one step, and whatever is due after it."""
         step = self._optimizer.steps_done
@@ -164,6 +172,7 @@ class _Run(Generic[S]):
             best_loss=best.loss if best else None,
             original_accuracy=setting.original.accuracy if setting.original else None,
             restarts=standing.restarts,
+            renormalised=len(setting.renormalised.inserted) if setting.renormalised else 0,
             seconds=self._elapsed(),
             threads=torch.get_num_threads(),
             device=str(setting.device),

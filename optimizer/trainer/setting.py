@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from optimizer.bridge.module import ImportedModule
+from optimizer.bridge.renormalising import Renormalised
 from optimizer.config import TrainConfig
 from optimizer.errors import InputError
 from optimizer.h2spg import H2SPG, Choose, UnitLayout
@@ -21,6 +22,7 @@ from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, 
 from optimizer.trainer.hooks import S, SpaceBinding
 from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import Objective, as_tuple, objective_for
+from optimizer.trainer.normalising import with_normalisations
 from optimizer.trainer.plan import plan
 from optimizer.trainer.saliency import with_ablation
 from optimizer.trainer.state import weights_of
@@ -42,6 +44,7 @@ class Setting:
         original: The original network, judged on them.
         device: Where it runs.
         full_only: Whether the module takes batches of one size only.
+        renormalised: What was put into the module to train with, if that was tried.
         alive: Called between the batches of everything that is no training step.
     """
 
@@ -55,6 +58,7 @@ class Setting:
     original: Evaluation | None
     device: torch.device
     full_only: bool
+    renormalised: Renormalised | None
     alive: Alive
 
     def loss_at(self, step: int) -> Tensor:
@@ -120,6 +124,7 @@ def prepare(
     full_only = not imported.batch_is_free
     if not full_only:
         teacher.remember(batches, device, alive=alive)
+    renormalised = with_normalisations(imported, probe, config, device)
     layout = binding.layout()
     choose = _choose(module, teacher, probe, objective, layout, binding, config, alive)
     setting = Setting(
@@ -133,6 +138,7 @@ def prepare(
         original=None,
         device=device,
         full_only=full_only,
+        renormalised=renormalised,
         alive=alive,
     )
     return _with_original(setting)

@@ -41,6 +41,12 @@ Loss = Annotated[
     str | None,
     typer.Option(help="auto (default), cross-entropy, distillation, mix or mse."),
 ]
+Renormalise = Annotated[
+    str | None,
+    typer.Option(
+        help="Train with normalisations that an exporter folded away: auto (default), on or off."
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Of everything that is random; default 0.")]
 TimeBudget = Annotated[
     float | None, typer.Option(help="Seconds of training; the schedule is compressed to fit.")
@@ -84,6 +90,7 @@ def compress(
     lr: Rate = None,
     optimizer: OptimizerName = None,
     loss: Loss = None,
+    renormalise: Renormalise = None,
     seed: Seed = None,
     time_budget: TimeBudget = None,
     max_accuracy_drop: MaxDrop = None,
@@ -106,6 +113,7 @@ def compress(
             "lr": lr,
             "optimizer": optimizer,
             "loss": loss,
+            "renormalise": renormalise,
             "seed": seed,
             "time_budget": time_budget,
             "max_accuracy_drop": max_accuracy_drop,

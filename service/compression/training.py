@@ -134,6 +134,7 @@ def _figures(result: TrainResult[Any]) -> Mapping[str, Any]:
         "best_loss": result.best_loss,
         "original_accuracy": result.original_accuracy,
         "restarts": result.restarts,
+        "renormalised": result.renormalised,
         "device": result.device,
         "threads": result.threads,
     }
