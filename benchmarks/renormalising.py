@@ -41,18 +41,18 @@ from optimizer.config import TrainConfig
 from optimizer.trainer import ArrayData, Arrays, Hooks, train
 
 SIZE, NUM_CLASSES = 24, 10
-NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 6000, 1000, 3000
+NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 6000, 1000, 10000
 PRETRAIN_EPOCHS, EPOCHS, BATCH = 30, 10, 64
 TARGET = 0.4
 WIDTHS = (16, 32, 64)
 SEEDS = (0, 1, 2)
-# name -> file, setting, learning rate; the last without normalisation gets the rates it may prefer
+DEPTHS = (2, 1)  # blocks per width: ResNet-14 and ResNet-8
+# name -> file, setting, learning rate: the default, and one that suits what has no normalisation
 ARMS: Mapping[str, tuple[str, str, float]] = {
     "folded, off": ("folded", "off", 0.05),
     "folded, on": ("folded", "on", 0.05),
     "folded, off, lr 0.02": ("folded", "off", 0.02),
     "folded, on, lr 0.02": ("folded", "on", 0.02),
-    "folded, off, lr 0.01": ("folded", "off", 0.01),
     "own BatchNorm kept": ("kept", "off", 0.05),
 }
 
@@ -79,13 +79,17 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, one block per width, pooled, classified."""
+    """Stem, ``depth`` blocks per width, pooled, classified."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(WIDTHS[0])
-        sizes = [(WIDTHS[0], WIDTHS[0], 1), (WIDTHS[0], WIDTHS[1], 2), (WIDTHS[1], WIDTHS[2], 2)]
+        sizes, before = [], WIDTHS[0]
+        for width in WIDTHS:
+            sizes += [(before, width, 1 if width == before else 2)]
+            sizes += [(width, width, 1)] * (depth - 1)
+            before = width
         self.blocks = nn.Sequential(*(Block(*size) for size in sizes))
         self.head = nn.Linear(WIDTHS[-1], NUM_CLASSES)
 
@@ -134,10 +138,10 @@ def exported(network: ResNet) -> onnx.ModelProto:
     return model
 
 
-def pretrained(arrays: Mapping[str, np.ndarray]) -> ResNet:
+def pretrained(arrays: Mapping[str, np.ndarray], depth: int) -> ResNet:
     """A network trained from nothing: SGD, one cosine cycle, flips and shifts."""
     torch.manual_seed(7)
-    rng, network = np.random.default_rng(7), ResNet()
+    rng, network = np.random.default_rng(7), ResNet(depth)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
@@ -268,51 +272,64 @@ def judged(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> float:
     return float(found)
 
 
-def main() -> None:
-    """Run all arms and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--archive", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
-    chosen = parser.parse_args()
-    chosen.cache.mkdir(exist_ok=True)
-    torch.set_num_threads(1)
-    arrays = images_of(chosen.archive, chosen.cache)
-    network, stored = ResNet(), chosen.cache / "network.npz"
+def files_of(
+    depth: int, arrays: Mapping[str, np.ndarray], cache: Path
+) -> dict[str, onnx.ModelProto]:
+    """The same trained network as two files: with its BatchNorms, and with them folded away."""
+    network, stored = ResNet(depth), cache / f"network-{depth}.npz"
     if stored.exists():
         with np.load(stored) as state:
             network.load_state_dict({name: torch.from_numpy(state[name]) for name in state})
     else:
-        network = pretrained(arrays)
+        network = pretrained(arrays, depth)
         np.savez(stored, **{name: t.numpy() for name, t in network.state_dict().items()})
     files = {"kept": exported(network), "folded": exported(without_norms(network))}
     assert not any(node.op_type == "BatchNormalization" for node in files["folded"].graph.node)
-    originals = {name: judged(model, arrays) for name, model in files.items()}
-    print(originals, flush=True)
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for seed in chosen.seeds:
-        for arm in chosen.arms:
-            file, setting, lr = ARMS[arm]
-            runs.setdefault(arm, []).append(compressed(files[file], arrays, setting, lr, seed))
-            print(arm, runs[arm][-1], flush=True)
-            chosen.out.write_text(json.dumps(document(originals, runs), indent=1) + "\n")
+    return files
 
 
-def document(originals: Mapping[str, float], runs: Mapping[str, list[Any]]) -> dict[str, Any]:
+def main() -> None:
+    """Run all arms and write the figures."""
+    parser = argparse.ArgumentParser(description="Recovery with and without inserted norms.")
+    parser.add_argument("--archive", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    chosen.cache.mkdir(exist_ok=True)
+    torch.set_num_threads(1)
+    arrays = images_of(chosen.archive, chosen.cache)
+    networks: dict[str, Any] = {}
+    for depth in DEPTHS:
+        files = files_of(depth, arrays, chosen.cache)
+        originals = {name: judged(model, arrays) for name, model in files.items()}
+        runs: dict[str, list[dict[str, Any]]] = {}
+        for seed in SEEDS:
+            for arm, (file, setting, lr) in ARMS.items():
+                runs.setdefault(arm, []).append(compressed(files[file], arrays, setting, lr, seed))
+                networks[f"ResNet-{6 * depth + 2}"] = summary(originals, runs)
+                print(depth, arm, runs[arm][-1], flush=True)
+                chosen.out.write_text(json.dumps(document(networks), indent=1) + "\n")
+
+
+def summary(
+    originals: Mapping[str, float], runs: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """What was found for one network."""
+    means = {
+        arm: round(statistics.fmean(run["accuracy"] for run in found), 4)
+        for arm, found in runs.items()
+    }
+    return {"original_accuracy": dict(originals), "mean_accuracy": means, "runs": dict(runs)}
+
+
+def document(networks: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that was found, and what it was found with."""
     return {
         "data": f"CIFAR-10 (JPEG), middle {SIZE}x{SIZE}: {NUM_TRAIN} train, {NUM_TEST} test",
         "target_macs": TARGET,
         "epochs": EPOCHS,
         "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
-        "original_accuracy": originals,
-        "mean_accuracy": {
-            arm: round(statistics.fmean(run["accuracy"] for run in found), 4)
-            for arm, found in runs.items()
-        },
-        "runs": runs,
+        "networks": dict(networks),
     }
 
 

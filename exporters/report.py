@@ -199,6 +199,7 @@ def to_text(report: Mapping[str, Any]) -> str:
         f"removed: {removed or 'nothing'} ({narrowed} of {len(report['groups'])} groups narrower)",
         *(f"erased: {entry['id']} ({len(entry['nodes'])} nodes)" for entry in report["erased"]),
         *(f"stays: {reason} ({count})" for reason, count in _reasons(report)),
+        *_training_notes(report),
         f"proof: {'passed' if proof['passed'] else 'FAILED'}, {proof['samples']} samples "
         f"({proof['real_samples']} real), largest difference {proof['max_difference']:.3g}",
         *(f"note: {note}" for note in proof["notes"]),
@@ -209,6 +210,13 @@ def to_text(report: Mapping[str, Any]) -> str:
 def _row(title: str, before: float, after: float, form: str) -> str:
     left = f"{after / before:.3f}" if before else "-"
     return f"{title:<42}{before:>16{form}}{after:>16{form}}{left:>8}"
+
+
+def _training_notes(report: Mapping[str, Any]) -> list[str]:
+    count = report.get("training_summary", {}).get("renormalised", 0)
+    if not count:
+        return []
+    return [f"trained with {count} normalisations that the file lost; they are folded away again"]
 
 
 def _reasons(report: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -123,6 +123,11 @@ def test_people_read_the_headline() -> None:
     assert "note: look here" in text
 
 
+def test_people_read_what_was_done_for_the_time_of_training() -> None:
+    assert "normalisations" not in to_text(make(training={"renormalised": 0}))
+    assert "trained with 7 normalisations" in to_text(make(training={"renormalised": 7}))
+
+
 def test_people_read_it_without_accuracy_and_latency_too() -> None:
     text = to_text(make(before=figures(4), after=figures(1)))
     assert "not measured" in text

@@ -16,6 +16,7 @@ from graph_analysis.testing import HARD_CASES
 from service.compression import RunDirectory, run_stage
 from service.demo import MODEL_PATH
 from service.storage import sha256_of
+from tests.unit.optimizer.bridge.folded_networks import removable
 from tests.unit.service.compression.runs import (
     Lines,
     digits_run,
@@ -183,6 +184,23 @@ def with_odd_outputs() -> onnx.ModelProto:
         kind = onnx.TensorProto.FLOAT
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, shape))
     return model
+
+
+@pytest.mark.parametrize("setting", ["auto", "off"])
+def test_folded_normalisations_are_put_back_for_training_only(tmp_path: Path, setting: str) -> None:
+    """The proof compares files, so what was put in has left no trace in them but the weights."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 96)
+    x = rng.standard_normal((96, 3, 8, 8)).astype(np.float32) + labels[:, None, None, None]
+    run = make_run(tmp_path / "run", removable(), {"x_train": x, "y_train": labels})
+    chosen = recipe(target_macs=0.5, multiple=1, renormalise=setting)
+    lines = run_all(run, chosen)
+    report, expected = report_of(run), 5 if setting == "auto" else 0
+    assert ("renormalised" in lines.codes) == bool(expected)
+    assert report["training_summary"]["renormalised"] == expected
+    assert report["configuration"]["renormalise"] == setting
+    assert report["proof"]["passed"]
+    assert not any(n.op_type == "BatchNormalization" for n in onnx.load(run.compressed).graph.node)
 
 
 def test_outputs_that_do_not_count_samples_are_trained_and_kept(tmp_path: Path) -> None:
