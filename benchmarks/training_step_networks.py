@@ -107,6 +107,8 @@ def network(name: str) -> nn.Module:
     for path, parameter in built.named_parameters():
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter, 1.0 if path.endswith("weight") else 0.0, 0.05)
+        elif parameter.dim() == 2:  # layers of the stock encoder begin as copies of each other
+            torch.nn.init.normal_(parameter, std=0.02)
     return built
 
 

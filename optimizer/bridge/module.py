@@ -18,6 +18,7 @@ from optimizer.bridge.arrays import (
 from optimizer.bridge.bindings import Bindings, choose_bindings
 from optimizer.bridge.expansion import with_bodies
 from optimizer.bridge.folding import InsertedNorm, Insertion, folded
+from optimizer.bridge.fusion import fuse_graph
 from optimizer.bridge.importer import GraphImport, free_inputs
 from optimizer.bridge.roles import FLOATS
 from optimizer.bridge.rows import PREFIX, row_by_row
@@ -117,7 +118,7 @@ class ImportedModule:
                     target.copy_(source)
 
 
-def import_model(model: onnx.ModelProto) -> ImportedModule:
+def import_model(model: onnx.ModelProto, *, fuse: bool = True) -> ImportedModule:
     """Turn an ONNX model into a trainable torch module.
 
     In ``eval`` mode the module computes what the model computes; in ``train`` mode
@@ -129,6 +130,7 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
         model: Nodes sorted; not modified. The normalised working copy of
             ``graph_analysis.load_model`` is. Local functions are inlined. Weights inside bodies
             have the names of the flat view (``graph_analysis.bodies``).
+        fuse: Whether operators that an exporter split are computed as one (``fusion``).
 
     Raises:
         UnsupportedOperatorsError: Some operators have no torch function; lists all of them.
@@ -148,6 +150,8 @@ def import_model(model: onnx.ModelProto) -> ImportedModule:
     if bindings.relaxes_batch and not batch_is_free:
         graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False), prepared.flat)
         graph_import.run()
+    if fuse:
+        fuse_graph(graph_import.writer.graph, graph_import.writer.root)
     imported = _finished(model, graph_import, batch_is_free=batch_is_free)
     return imported if batch_is_free else _by_rows(imported, inputs, bindings)
 

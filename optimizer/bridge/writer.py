@@ -18,6 +18,7 @@ from optimizer.bridge.probing import PROBE_ERRORS, map_values, probe, values_in
 from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Probes, Value, constant_of
 
+PROBES, CHANGES = "probes", "changes"  # in the meta of a node: what it is, a buffer to be set later
 _FOLD_LIMIT = 1 << 22  # elements: folding an Expand must not blow the module up
 
 
@@ -69,21 +70,24 @@ class Writer:
         if shapes is None:
             return Value(dtype=dtype, node=node)
         first, second = (torch.empty(shape, dtype=dtype, device="meta") for shape in shapes)
-        return Value(dtype=dtype, node=node, probes=(first, second))
+        return Value(dtype=dtype, node=_probed(node, (first, second)), probes=(first, second))
 
     def parameter(self, name: str, tensor: torch.Tensor) -> Value:
         """Register a trainable initializer."""
         path = self.paths[name]
         _register(self.root, path, torch.nn.Parameter(tensor))
         meta = tensor.to("meta")
-        return Value(dtype=tensor.dtype, node=self._attribute(path), probes=(meta, meta))
+        node = _probed(self._attribute(path), (meta, meta))
+        return Value(dtype=tensor.dtype, node=node, probes=(meta, meta))
 
     def buffer(self, value: Value) -> Value:
         """Register the initializer that a constant is as a buffer that is never folded.
 
         For running statistics, which change during training.
         """
-        return Value(dtype=value.dtype, node=self.node(value), probes=value.probes)
+        node = self.node(value)
+        node.meta[CHANGES] = True
+        return Value(dtype=value.dtype, node=node, probes=value.probes)
 
     def emit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Value:
         """Write ``function(*args, **kwargs)``, which returns one tensor.
@@ -95,7 +99,7 @@ class Writer:
         folded = self._fold(function, args, kwargs, probes)
         if folded is not None:
             return folded
-        node = self._call(function, args, kwargs)
+        node = _probed(self._call(function, args, kwargs), probes)
         return Value(dtype=_dtype(probes), node=node, probes=probes)
 
     def emit_many(
@@ -144,7 +148,7 @@ class Writer:
         if picked and probes[0] is not None and probes[0] == probes[1]:
             settled: HostValue = probes[0]
             return settled
-        node = self._call(function, args, {})
+        node = _probed(self._call(function, args, {}), probes)
         return Value(dtype=dtype, node=node, is_host=True, is_picked=picked, probes=probes)
 
     def shape(self, value: Value) -> Value | HostValue:
@@ -208,7 +212,7 @@ class Writer:
                 self.baked |= value.sources
             path = self.paths[value.initializer] if value.initializer else self._new_path("const")
             _register(self.root, path, value.constant)
-            self._nodes[value] = self._attribute(path)
+            self._nodes[value] = _probed(self._attribute(path), value.probes)
         return self._nodes[value]
 
     def _call(
@@ -256,11 +260,12 @@ class Writer:
 
     def _items(self, count: int, node: fx.Node, probes: Probes) -> list[Value]:
         if count == 1:
-            return [Value(dtype=_dtype(probes), node=node, probes=probes)]
+            return [Value(dtype=_dtype(probes), node=_probed(node, probes), probes=probes)]
         items = []
         for position in range(count):
             first, second = (None if found is None else found[position] for found in probes)
             item = self.item(node, position)
+            _probed(item, (first, second))
             items.append(Value(dtype=_dtype((first, second)), node=item, probes=(first, second)))
         return items
 
@@ -270,6 +275,11 @@ class Writer:
     def _new_path(self, kind: str) -> str:
         self._made += 1
         return f"%{kind}{self._made}"
+
+
+def _probed(node: fx.Node, probes: Probes) -> fx.Node:
+    node.meta[PROBES] = probes
+    return node
 
 
 def _constant(value: Value) -> torch.Tensor:
