@@ -16,10 +16,12 @@ from optimizer.bridge.arrays import (
     tensor_from_proto,
 )
 from optimizer.bridge.bindings import Bindings, choose_bindings
+from optimizer.bridge.checkpointing import checkpointed
 from optimizer.bridge.expansion import with_bodies
 from optimizer.bridge.folding import InsertedNorm, Insertion, folded
 from optimizer.bridge.fusion import fuse_graph
 from optimizer.bridge.importer import GraphImport, free_inputs
+from optimizer.bridge.layouts import with_channels_last
 from optimizer.bridge.roles import FLOATS
 from optimizer.bridge.rows import PREFIX, row_by_row
 from optimizer.bridge.scopes import prepare
@@ -52,6 +54,17 @@ class ImportedModule:
     batch_is_free: bool = True
     integer_weights: tuple[str, ...] = ()
     insertions: tuple[Insertion, ...] = ()
+
+    def checkpointed(self, *, parts: int) -> "ImportedModule":
+        """Return the same model, with the same weights, that keeps fewer activations.
+
+        All but the last of ``parts`` stretches of the graph run a second time in the backward pass.
+        """
+        return replace(self, module=checkpointed(self.module, parts))
+
+    def with_channels_last(self) -> "ImportedModule":
+        """Return the same model, with the same weights, laid out with channels innermost."""
+        return replace(self, module=with_channels_last(self.module))
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:

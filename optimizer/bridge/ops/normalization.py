@@ -49,7 +49,13 @@ class BatchNorm(torch.nn.Module):
 
     In training, ``running = momentum * running + (1 - momentum) * batch``: ONNX's momentum is the
     share that stays, torch's the share that is new.
+
+    Attributes:
+        is_at_rest: Whether running statistics stay as they are even in training, because this batch
+            is being computed a second time.
     """
+
+    is_at_rest = False
 
     def __init__(self, epsilon: float, momentum: float) -> None:
         super().__init__()
@@ -65,8 +71,9 @@ class BatchNorm(torch.nn.Module):
         variance: torch.Tensor,
     ) -> torch.Tensor:
         """Return ``x`` normalised; updates ``mean`` and ``variance`` in training."""
+        share = 0.0 if self.is_at_rest else 1 - self.momentum
         return functional.batch_norm(
-            x, mean, variance, scale, bias, self.training, 1 - self.momentum, self.epsilon
+            x, mean, variance, scale, bias, self.training, share, self.epsilon
         )
 
     def extra_repr(self) -> str:
@@ -91,7 +98,7 @@ class AlwaysBatchNorm(BatchNorm):
             batch_variance, batch_mean = torch.var_mean(x, axes, correction=0)
             new_mean = mean * self.momentum + batch_mean * (1 - self.momentum)
             new_variance = variance * self.momentum + batch_variance * (1 - self.momentum)
-            if self.training:
+            if self.training and not self.is_at_rest:
                 mean.copy_(new_mean)
                 variance.copy_(new_variance)
         normalised = functional.batch_norm(x, None, None, scale, bias, True, 0.0, self.epsilon)  # noqa: FBT003

@@ -108,3 +108,47 @@ def test_a_graph_of_the_corpus(name: str) -> None:
             assert original.tobytes() == weights[proto.name].tobytes()
             assert original.dtype == weights[proto.name].dtype
     _check_gradients(imported, several)
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_a_graph_of_the_corpus_compiles_whole(name: str) -> None:
+    from load import load
+
+    model = load(FOLDER / name)
+    imported = import_model(model)
+    inputs = [torch.from_numpy(array) for array in _feeds(model, 2).values()]
+    expected = _tensors(imported.module.eval()(*inputs))
+    torch.compiler.reset()
+    compiled = torch.compile(imported.module, backend="aot_eager", fullgraph=True)
+    found = _tensors(compiled(*inputs))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    sum(item.float().square().mean() for item in found).backward()
+    assert all(parameter.grad is not None for parameter in imported.module.parameters())
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_a_graph_of_the_corpus_in_mixed_precision(name: str, kind: torch.dtype) -> None:
+    from load import load
+
+    model = load(FOLDER / name)
+    imported = import_model(model)
+    inputs = [torch.from_numpy(array) for array in _feeds(model, 2).values()]
+    expected = _tensors(imported.module.eval()(*inputs))
+    with torch.autocast("cpu", dtype=kind):
+        found = _tensors(imported.module(*inputs))
+    rounding = 8 * torch.finfo(kind).eps
+    for ours, theirs in zip(found, expected, strict=True):
+        scale = max(1.0, float(theirs.detach().abs().max()))
+        torch.testing.assert_close(ours.float(), theirs, rtol=0, atol=rounding * scale)
+    sum(item.float().square().mean() for item in found).backward()
+    for path, parameter in imported.module.named_parameters():
+        assert parameter.grad is not None, path
+        assert parameter.grad.isfinite().all(), path
+
+
+def _tensors(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)

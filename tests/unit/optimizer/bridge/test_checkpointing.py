@@ -1,0 +1,154 @@
+import copy
+import pickle  # noqa: TID251 - data-parallel workers receive modules so
+import weakref
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from optimizer.bridge.checkpointing import Part
+from optimizer.bridge.module import ImportedModule, import_model
+from tests.unit.optimizer.bridge.onnx_models import (
+    assert_same,
+    floats,
+    model_of,
+    run_imported,
+    run_ort,
+)
+
+DEPTH, WIDTH = 8, 6
+X = floats(4, WIDTH, 12, 12)
+
+
+def tower(*, training: bool = False) -> onnx.ModelProto:
+    """Layers of a convolution, a BatchNorm, a ReLU that overwrites, and a dropout."""
+    nodes, weights, x = [], {}, "x"
+    for layer in range(DEPTH):
+        name = f"layer{layer}"
+        arrays = {
+            "weight": floats(WIDTH, WIDTH, 3, 3, seed=layer) / 4,
+            "scale": floats(WIDTH, seed=layer) / 4 + 1,
+            "bias": floats(WIDTH, seed=layer + 50),
+            "mean": floats(WIDTH, seed=layer + 60),
+            "var": np.abs(floats(WIDTH, seed=layer + 70)) + 0.5,
+        }
+        weights |= {f"{name}.{kind}": array for kind, array in arrays.items()}
+        norm = [f"{name}.{kind}" for kind in ("scale", "bias", "mean", "var")]
+        more = {"training_mode": 1} if training else {}
+        statistics = [f"{name}.new_mean", f"{name}.new_var"] if training else []
+        nodes += [
+            helper.make_node("Conv", [x, f"{name}.weight"], [f"{name}.c"], pads=[1, 1, 1, 1]),
+            helper.make_node(
+                "BatchNormalization", [f"{name}.c", *norm], [f"{name}.n", *statistics], **more
+            ),
+            helper.make_node("Relu", [f"{name}.n"], [f"{name}.r"]),
+            helper.make_node("Dropout", [f"{name}.r", "ratio"], [f"{name}.d"]),
+        ]
+        x = f"{name}.d"
+    nodes.append(helper.make_node("GlobalAveragePool", [x], ["y"]))
+    shape = ("n", WIDTH, 12, 12)
+    return model_of(nodes, {"x": shape}, ["y"], weights | {"ratio": np.float32(0.2)})
+
+
+def trained(imported: ImportedModule) -> dict[str, np.ndarray]:
+    """Gradients and running statistics after one step with seeded dropout."""
+    torch.manual_seed(3)
+    imported.module.train()(torch.from_numpy(X)).square().sum().backward()
+    found = {}
+    for name, tensor in imported.tensors.items():
+        found[name] = (tensor.grad if tensor.requires_grad else tensor).detach().numpy().copy()
+    return found
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8, 100])
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation form", "training form"])
+def test_gradients_and_statistics_are_the_same(parts: int, training: bool) -> None:
+    model = tower(training=training)
+    plain = import_model(model)
+    kept = import_model(model).checkpointed(parts=parts)
+    assert sum(isinstance(module, Part) for module in kept.module.modules()) <= parts
+    if parts > 1:
+        assert any(isinstance(module, Part) for module in kept.module.modules())
+    expected, found = trained(plain), trained(kept)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_outputs_names_copies_and_pickles() -> None:
+    model = tower()
+    imported = import_model(model)
+    kept = imported.checkpointed(parts=3)
+    expected = run_ort(model, {"x": X})
+    assert kept.weights().keys() == imported.weights().keys()
+    assert kept.tensors["layer0.weight"] is imported.tensors["layer0.weight"]
+    for form in (kept, copy.deepcopy(kept), pickle.loads(pickle.dumps(kept))):  # noqa: S301
+        assert_same(run_imported(form, {"x": X}), expected)
+        trained(form)
+
+
+def test_shapes_cross_the_parts() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Sigmoid", ["x"], ["a"]),
+        helper.make_node("Flatten", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w"], ["c"]),
+        helper.make_node("Reshape", ["c", "s"], ["y"]),
+    ]
+    weights = {"w": floats(12, 12)}
+    model = model_of(nodes, {"x": ("n", 3, 4)}, ["y"], weights)
+    feeds = {"x": floats(2, 3, 4)}
+    kept = import_model(model).checkpointed(parts=3)
+    assert_same(run_imported(kept, feeds), run_ort(model, feeds))
+    kept.module.train()(torch.from_numpy(feeds["x"])).sum().backward()
+    assert kept.tensors["w"].grad is not None
+
+
+def test_no_part_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 parts"):
+        import_model(tower()).checkpointed(parts=0)
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, and their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata in self.known:
+            return
+        self.known.add(storage._cdata)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
+
+    def _forget(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size
+
+
+def _peak(imported: ImportedModule) -> int:
+    x = torch.from_numpy(floats(8, WIDTH, 12, 12))
+    with Live() as live:
+        imported.module.train()(x).square().sum().backward()
+    return live.peak
+
+
+def test_less_is_kept() -> None:
+    model = tower()
+    plain, kept = _peak(import_model(model)), _peak(import_model(model).checkpointed(parts=4))
+    assert kept < 0.6 * plain
