@@ -5,7 +5,9 @@
 ``PEER`` is an environment with torch, torchvision, onnx, onnxscript and what ``optimizer.bridge``
 needs. Every network is exported with its BatchNorms, imported, and trained beside itself on the
 same batch: forward, cross-entropy, backward, a step of SGD. The two take turns, and who is first
-changes from round to round. On the CPU seconds are processor time on one thread, on a GPU wall
+changes from round to round. ``--forms`` adds others beside it: ``unfused`` (what exporters split
+stays split), ``channels_last`` (channels innermost in memory), ``checkpointed`` (in six parts, whose
+activations are computed twice; with the peak of live memory of each form). On the CPU seconds are processor time on one thread, on a GPU wall
 time with a synchronisation at both ends; reported are medians. The losses of the first step and of
 the last must agree.
 """
@@ -20,16 +22,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import nn
 from torch.nn import functional
 
 from benchmarks.analysis import machine
+from benchmarks.live_memory import LiveMemory
 from benchmarks.training_step_networks import CASES, exported, network
 from graph_analysis import load_model
 from optimizer.bridge.module import import_model
 
 EXPORTERS = ("dynamo", "torchscript")
+FORMS: dict[str, Callable[[onnx.ModelProto], nn.Module]] = {
+    "imported": lambda model: import_model(model).module,
+    "unfused": lambda model: import_model(model, fuse=False).module,
+    "channels_last": lambda model: import_model(model).with_channels_last().module,
+    "checkpointed": lambda model: import_model(model).checkpointed(parts=6).module,
+}
 WARM_UP = 2
 FIRST_TOLERANCE = 1e-4  # of losses, relative; rounding grows over steps of a BatchNorm network
 
@@ -37,11 +47,8 @@ FIRST_TOLERANCE = 1e-4  # of losses, relative; rounding grows over steps of a Ba
 class Trainer:
     """One module under training on one batch, and what its steps took."""
 
-    def __init__(self, module: nn.Module, device: torch.device, *, channels_last: bool) -> None:
-        layout = torch.channels_last if channels_last else torch.contiguous_format
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.module = module.to(device).train()
-        if channels_last:
-            self.module.to(memory_format=layout)
         self.optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-3, momentum=0.9)
         self.losses: list[float] = []
         self.seconds: list[float] = []
@@ -68,23 +75,25 @@ def measured(name: str, exporter: str, options: argparse.Namespace) -> dict[str,
     native = network(name)
     file = exported(copy.deepcopy(native), name, exporter)
     model = load_model(file.SerializeToString()).model
-    settings = {"channels_last": options.channels_last}
-    trainers = {
-        "native": Trainer(native, device, **settings),
-        "imported": Trainer(import_model(model).module, device, **settings),
-    }
+    trainers = {"native": Trainer(native, device)}
+    for form in ("imported", *options.forms):
+        trainers[form] = Trainer(FORMS[form](model), device)
     torch.manual_seed(1)
     batch = options.batch or CASES[name].batch
     x, labels = CASES[name].example(batch).to(device), torch.randint(0, 10, (batch,), device=device)
-    if options.channels_last and x.dim() == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
     clock = time.process_time if device.type == "cpu" else _synchronised(device)
     order = list(trainers.values())
     for _ in range(WARM_UP + options.rounds):
         for trainer in order:
             trainer.step(x, labels, clock)
         order.reverse()
-    return _row(name, exporter, batch, trainers)
+    row = _row(name, exporter, batch, trainers)
+    if "checkpointed" in options.forms:
+        for form, trainer in trainers.items():
+            with LiveMemory() as live:
+                trainer.step(x, labels, clock)
+            row[f"{form}_peak_mb"] = round(live.peak / 1e6)
+    return row
 
 
 def _row(name: str, exporter: str, batch: int, trainers: dict[str, Trainer]) -> dict[str, Any]:
@@ -123,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--exporters", nargs="*", default=list(EXPORTERS), choices=EXPORTERS)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--batch", type=int, help="default: small ones that suit a CPU")
-    parser.add_argument("--channels-last", action="store_true", help="both modules and the input")
+    parser.add_argument("--forms", nargs="*", default=[], choices=[*FORMS], help="besides imported")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

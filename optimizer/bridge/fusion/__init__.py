@@ -19,10 +19,12 @@ from optimizer.bridge.fusion.in_place import work_in_place
 from optimizer.bridge.fusion.linear import fuse_linear
 from optimizer.bridge.fusion.movement import fuse_movement
 from optimizer.bridge.fusion.normalization import fuse_layer_norm, fuse_rms_norm
+from optimizer.bridge.fusion.shape_arithmetic import merge_shape_arithmetic
 from optimizer.bridge.fusion.view import GraphView
 
 # Gates look for the bounds inside them, and what works in place is decided when all else is done.
 PASSES: tuple[Callable[[GraphView], int], ...] = (
+    merge_shape_arithmetic,
     fuse_movement,
     fuse_linear,
     fuse_layer_norm,

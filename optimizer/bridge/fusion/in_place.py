@@ -1,5 +1,7 @@
 """Activations that overwrite what nobody else reads: memory, and the time to fetch it."""
 
+import operator
+
 import torch
 from torch import fx
 from torch.nn import functional
@@ -29,4 +31,6 @@ def work_in_place(view: GraphView) -> int:
 def _is_fresh(view: GraphView, source: object) -> bool:
     if not isinstance(source, fx.Node):
         return False
-    return is_call(source, *_FRESH) or type(view.module(source)) is BatchNorm
+    if is_call(source, operator.getitem) and source.args[1] == 0:
+        source = source.args[0]
+    return is_call(source, *_FRESH) or isinstance(view.module(source), BatchNorm)

@@ -93,15 +93,18 @@ class AlwaysBatchNorm(BatchNorm):
         variance: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return ``x`` normalised and the running statistics after this batch."""
-        axes = [0, *range(2, x.dim())]
+        # With a share of 1 torch's kernel leaves the statistics of this batch in what it is given.
+        batch_mean, batch_variance = torch.zeros_like(mean), torch.zeros_like(variance)
+        statistics = (batch_mean, batch_variance)
+        normalised = functional.batch_norm(x, *statistics, scale, bias, True, 1.0, self.epsilon)  # noqa: FBT003
+        count = x.numel() // x.shape[1]
         with torch.no_grad():
-            batch_variance, batch_mean = torch.var_mean(x, axes, correction=0)
+            batch_variance = batch_variance * ((count - 1) / count)  # torch divides by one less
             new_mean = mean * self.momentum + batch_mean * (1 - self.momentum)
             new_variance = variance * self.momentum + batch_variance * (1 - self.momentum)
             if self.training and not self.is_at_rest:
                 mean.copy_(new_mean)
                 variance.copy_(new_variance)
-        normalised = functional.batch_norm(x, None, None, scale, bias, True, 0.0, self.epsilon)  # noqa: FBT003
         return normalised, new_mean, new_variance
 
 

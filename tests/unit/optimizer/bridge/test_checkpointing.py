@@ -1,15 +1,13 @@
 import copy
 import pickle  # noqa: TID251 - data-parallel workers receive modules so
-import weakref
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.live_memory import LiveMemory
 from optimizer.bridge.checkpointing import Part
 from optimizer.bridge.module import ImportedModule, import_model
 from tests.unit.optimizer.bridge.onnx_models import (
@@ -113,37 +111,9 @@ def test_no_part_at_all_is_refused() -> None:
         import_model(tower()).checkpointed(parts=0)
 
 
-class Live(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, and their peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple) else (result,):
-            if isinstance(tensor, torch.Tensor):
-                self._count(tensor.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata in self.known:
-            return
-        self.known.add(storage._cdata)
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
-
-    def _forget(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.now -= size
-
-
 def _peak(imported: ImportedModule) -> int:
     x = torch.from_numpy(floats(8, WIDTH, 12, 12))
-    with Live() as live:
+    with LiveMemory() as live:
         imported.module.train()(x).square().sum().backward()
     return live.peak
 

@@ -9,6 +9,8 @@ import onnx
 import pytest
 import torch
 
+from graph_analysis import analyze, load_model
+from graph_analysis.masking import MASK_DOC
 from optimizer.bridge.module import ImportedModule, import_model
 from optimizer.errors import UnsupportedOperatorsError
 from tests.unit.optimizer.bridge.onnx_models import run_imported, run_ort
@@ -148,6 +150,42 @@ def test_a_graph_of_the_corpus_in_mixed_precision(name: str, kind: torch.dtype) 
     for path, parameter in imported.module.named_parameters():
         assert parameter.grad is not None, path
         assert parameter.grad.isfinite().all(), path
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_a_step_reads_nothing_back_from_the_device(name: str) -> None:
+    from load import load
+
+    model = load(FOLDER / name)
+    imported = import_model(model)
+    inputs = [torch.from_numpy(array).to("meta") for array in _feeds(model, 2).values()]
+    results = _tensors(
+        imported.module.train().to("meta")(*inputs)
+    )  # where there is nothing to read
+    sum(item.float().square().mean() for item in results).backward()
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_the_masked_form_with_units_gone(name: str, seed: int) -> None:
+    from load import load
+
+    model = analyze(load_model(load(FOLDER / name).SerializeToString())).maskable()
+    rng, masks = np.random.default_rng(seed), 0
+    for proto in model.graph.initializer:
+        if proto.doc_string == MASK_DOC:
+            ones = onnx.numpy_helper.to_array(proto)
+            gone = (rng.random(ones.shape) < 0.3) & (np.arange(ones.size).reshape(ones.shape) > 0)
+            masked = onnx.numpy_helper.from_array(np.where(gone, 0, ones).astype(ones.dtype))
+            proto.raw_data, masks = masked.raw_data, masks + 1
+    assert masks or "LayerNormalization" not in {node.op_type for node in model.graph.node}
+    feeds = _feeds(model, 1)
+    expected = run_ort(model, feeds)
+    for fuse in (True, False):
+        found = run_imported(import_model(model, fuse=fuse), feeds)
+        assert _relative_difference(found, expected) < 1e-5
 
 
 def _tensors(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
