@@ -19,7 +19,6 @@ from optimizer.bridge.bindings import Binding, Bindings
 from optimizer.bridge.body_import import Bodies
 from optimizer.bridge.call import Call
 from optimizer.bridge.expansion import BODY_DOC
-from optimizer.bridge.integer_operators import why_missing
 from optimizer.bridge.names import attribute_paths
 from optimizer.bridge.registry import (
     HostTranslator,
@@ -30,6 +29,7 @@ from optimizer.bridge.registry import (
 )
 from optimizer.bridge.roles import integer_weights, trainable_initializers
 from optimizer.bridge.scopes import all_nodes
+from optimizer.bridge.unknown import names_read, unknown_operators, unsupported
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
 from optimizer.errors import UnsupportedOperator, UnsupportedOperatorsError
@@ -64,6 +64,7 @@ class GraphImport:
         self._opsets = {item.domain or "ai.onnx": item.version for item in model.opset_import}
         self.values: dict[str, Value] = {}
         self._unsupported: list[UnsupportedOperator] = []
+        self._lost: set[str] = set()  # values behind unsupported nodes
         self._initializers = {proto.name: proto for proto in self._graph.initializer}
         self._initializers |= _constants_as_initializers(all_nodes(self._graph.node))
         self.is_done = False
@@ -125,12 +126,11 @@ class GraphImport:
 
     def _translate(self, node: onnx.NodeProto) -> None:
         opset = self._opsets.get(node.domain or "ai.onnx", 1)
+        unknown = list(unknown_operators(node, self._opsets))
+        self._unsupported += unknown
         translator = find(node.domain, node.op_type, opset)
-        if translator is None:
-            self._report(node, opset, why_missing(node.op_type))
-        if translator is None or self._unsupported:  # keep looking for unsupported ones only
-            for _, body in graphs_of(node):
-                self.translate(body.node)
+        if translator is None or unknown or not self._lost.isdisjoint(names_read(node)):
+            self._lost.update(filter(None, node.output))  # what follows is only looked up
             return
         inputs = [self.lookup(name, f"node '{node.name}'") if name else None for name in node.input]
         bodies = Bodies(self, node)
@@ -139,7 +139,11 @@ class GraphImport:
         try:
             results = self._results(call, translator)
         except UnsupportedVariant as error:
-            self._report(node, opset, str(error))
+            self._unsupported.append(unsupported(node, opset, str(error)))
+            self._lost.update(filter(None, node.output))
+            return
+        if self._unsupported and any(True for _ in graphs_of(node)):
+            self._lost.update(filter(None, node.output))  # bodies were looked through only
             return
         for name, result in zip(node.output, results, strict=False):
             if name:
@@ -244,17 +248,6 @@ class GraphImport:
             for each in (graph, *bodies)
             for info in (*each.value_info, *each.output)
         }
-
-    def _report(self, node: onnx.NodeProto, opset: int, reason: str) -> None:
-        self._unsupported.append(
-            UnsupportedOperator(
-                domain=node.domain,
-                op_type=node.op_type,
-                opset=opset,
-                nodes=(node.name or node.output[0],),
-                reason=reason,
-            )
-        )
 
     def _graph_for_roles(self) -> onnx.GraphProto:
         graph = onnx.GraphProto()
