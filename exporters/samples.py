@@ -19,6 +19,8 @@ from exporters.sessions import Feeds
 _THROUGH = frozenset(
     {"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"}
 )
+_SAME_TABLE = frozenset({"Cast", "DequantizeLinear", "Identity"})  # rows stay rows
+_EMBEDDED = {0: 2, 1: 4, 8: 3}  # EmbedLayerNormalization: words, segments, positions and tables
 _SPATIAL = 64  # a free height or width: five halvings leave something
 _FREE = 8  # any other free axis, a sequence as a rule
 _LIKELY_ONE = 0.75  # share of ones in a mask
@@ -182,12 +184,24 @@ def _index_limits(graph: onnx.GraphProto) -> dict[str, int]:
     for node in graph.node:
         if node.op_type in _THROUGH and node.input[0] in origin:
             origin[node.output[0]] = origin[node.input[0]]
-        if node.op_type != "Gather" or node.input[1] not in origin or node.input[0] not in tables:
-            continue
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-        length, name = tables[node.input[0]][axis], origin[node.input[1]]
-        limits[name] = min(length, limits.get(name, length))
+        if node.op_type in _SAME_TABLE and node.input[0] in tables:
+            tables[node.output[0]] = tables[node.input[0]]
+        for index, table, axis in _look_ups(node):
+            if index in origin and tables.get(table):
+                length, name = tables[table][axis], origin[index]
+                limits[name] = min(length, limits.get(name, length))
     return limits
+
+
+def _look_ups(node: onnx.NodeProto) -> Iterator[tuple[str, str, int]]:
+    """Indices, table and the table's axis that they count along."""
+    if node.op_type == "Gather":
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        yield node.input[1], node.input[0], axis
+    elif node.op_type == "EmbedLayerNormalization":
+        for index, table in _EMBEDDED.items():
+            if index < len(node.input) and table < len(node.input):
+                yield node.input[index], node.input[table], 0
 
 
 def stretched_shapes(

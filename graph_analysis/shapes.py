@@ -64,10 +64,7 @@ def infer_shapes(
     """
     shapes = Shapes()
     names = {tensor.name for tensor in model.graph.initializer}
-    unknown = set(given) - {value.name for value in model.graph.input}
-    if unknown:
-        message = f"no input is called {sorted(unknown)[0]!r}; check --input-shape"
-        raise ModelError(message, code="invalid-request", param=sorted(unknown)[0])
+    check_given(model, given)
     for tensor in model.graph.initializer:
         shapes.shape[tensor.name] = tuple(tensor.dims)
         shapes.dtype[tensor.name] = tensor.data_type
@@ -86,15 +83,35 @@ def infer_shapes(
     return shapes
 
 
-def _bind(value: onnx.ValueInfoProto, scale: int, given: tuple[int, ...] | None) -> tuple[int, ...]:
+def check_given(model: onnx.ModelProto, given: Mapping[str, tuple[int, ...]]) -> None:
+    """Check the shapes that a user gave against the inputs of the model.
+
+    Raises:
+        ModelError: ``given`` names an unknown input or does not fit it.
+    """
+    inputs = {value.name: value for value in model.graph.input}
+    unknown = sorted(set(given) - set(inputs))
+    if unknown:
+        message = f"no input is called {unknown[0]!r}; check --input-shape"
+        raise ModelError(message, code="invalid-request", param=unknown[0])
+    for name, shape in given.items():
+        if inputs[name].type.HasField("tensor_type"):
+            _check_fits(inputs[name], shape)
+
+
+def _check_fits(value: onnx.ValueInfoProto, given: tuple[int, ...]) -> None:
     dims = value.type.tensor_type.shape.dim
-    if given is not None and len(given) != len(dims):
+    if len(given) != len(dims):
         message = f"input {value.name!r} has {len(dims)} axes, --input-shape gives {len(given)}"
         raise ModelError(message, code="input-shape-required", param=value.name)
     fixed = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims]
-    if given is not None and any(a not in (0, b) for a, b in zip(fixed, given, strict=True)):
+    if any(a not in (0, b) for a, b in zip(fixed, given, strict=True)):
         message = f"input {value.name!r} is {fixed} (0: free), --input-shape gives {list(given)}"
         raise ModelError(message, code="input-shape-required", param=value.name)
+
+
+def _bind(value: onnx.ValueInfoProto, scale: int, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    dims = value.type.tensor_type.shape.dim
     bound = []
     for axis, dim in enumerate(dims):
         if dim.HasField("dim_value") and dim.dim_value > 0:

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from graph_analysis.errors import SecateurError
-from service.commands import analyze, bench, client_commands, compress, cut, serve, solve
+from service.commands import (
+    analyze,
+    bench,
+    client_commands,
+    compress,
+    cut,
+    serve,
+    solve,
+    trainable,
+)
 
 app = typer.Typer(
     name="secateur",
@@ -16,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Smaller, faster ONNX models, proved equal to the network they were cut from.",
 )
-for _command in (analyze, solve, cut, compress, bench, serve, client_commands):
+for _command in (analyze, solve, cut, compress, trainable, bench, serve, client_commands):
     _command.register(app)
 
 

@@ -69,12 +69,21 @@ def analysis_options(
             message = f"--{option} is a whole number from 1 to {_LARGEST}, got {number}"
             raise InputError(message, param=option)
     return AnalysisOptions(
-        input_shapes=dict(_shape(text) for text in input_shapes),
+        input_shapes=input_shapes_of(input_shapes),
         multiple=multiple,
         min_units=min_units,
         protect=tuple(part.strip() for text in protect for part in text.split(",") if part.strip()),
         kinds=chosen,
     )
+
+
+def input_shapes_of(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Input name -> shape, from ``--input-shape``.
+
+    Raises:
+        InputError: A text is not of the form NAME=1,3,224,224.
+    """
+    return dict(_shape(text) for text in texts)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

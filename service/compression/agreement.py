@@ -5,8 +5,9 @@ On samples that are real, random and zero (made-up ones as far as the model runs
 largest of ONNX Runtime's own. Half-precision outputs get the room that so few bits need.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,7 +48,6 @@ def disagreement(
         seed: Of the random samples.
     """
     session = open_session(model, level=OFF)
-    module = imported.module.eval()
     for source, feeds in _inputs(model, real, seed):
         try:
             expected = run(session, feeds)
@@ -55,14 +55,39 @@ def disagreement(
             if source == "real":
                 raise
             continue  # made-up values that the model was not made for
-        with torch.no_grad():
-            returned = module(*(tensor_from_array(feeds[name]) for name in imported.input_names))
-        outputs = (returned,) if isinstance(returned, torch.Tensor) else returned
-        for name, output in zip(imported.output_names, outputs, strict=True):
-            found = _compare(name, expected[name], array_from_tensor(output), source)
+        actual = outputs_of(imported, feeds)
+        for name in expected:
+            found = compare(name, expected[name], actual[name], source)
             if found is not None:
                 return found
     return None
+
+
+def outputs_of(imported: ImportedModule, feeds: Feeds) -> dict[str, np.ndarray]:
+    """What the module returns in evaluation form, by name; sequences as ``sessions.run`` has them.
+
+    Args:
+        imported: The module, on the CPU; in evaluation form afterwards.
+        feeds: One array per input.
+    """
+    module = imported.module.eval()
+    with torch.no_grad():
+        returned = module(*(tensor_from_array(feeds[name]) for name in imported.input_names))
+    outputs = returned if len(imported.output_names) > 1 else (returned,)
+    found: dict[str, np.ndarray] = {}
+    for name, output in zip(imported.output_names, outputs, strict=True):
+        found.update(_flat(name, output))
+    return found
+
+
+def _flat(name: str, output: torch.Tensor | Sequence[Any]) -> dict[str, np.ndarray]:
+    if isinstance(output, torch.Tensor):
+        return {name: array_from_tensor(output)}
+    return {
+        key: array
+        for index, item in enumerate(output)
+        for key, array in _flat(f"{name}[{index}]", item).items()
+    }
 
 
 def _inputs(model: onnx.ModelProto, real: Feeds, seed: int) -> Iterator[tuple[str, Feeds]]:
@@ -73,29 +98,41 @@ def _inputs(model: onnx.ModelProto, real: Feeds, seed: int) -> Iterator[tuple[st
     yield "zero", {name: np.zeros_like(values) for name, values in real.items()}
 
 
-def _compare(
+def compare(
     name: str, expected: np.ndarray, actual: np.ndarray, source: str
 ) -> Disagreement | None:
-    if expected.shape != actual.shape:
-        return Disagreement(output=name, difference=float("inf"), limit=0.0, source=source)
+    """What is wrong with one output; None if it differs by no more than rounding."""
+    difference, scale = distance(expected, actual)
     if expected.dtype.kind in "iub":
-        wrong = float(np.mean(expected != actual)) if expected.size else 0.0
         # a class number may flip where two scores are equal to rounding; most must not
         limit = 1 / max(2, SAMPLES)
-        if wrong <= limit:
-            return None
-        return Disagreement(output=name, difference=wrong, limit=limit, source=source)
-    wide, other = expected.astype(np.float64), actual.astype(np.float64)
-    both = np.isfinite(wide) & np.isfinite(other)
-    if not np.array_equal(wide[~both], other[~both], equal_nan=True):
-        return Disagreement(output=name, difference=float("inf"), limit=0.0, source=source)
-    scale = float(np.abs(wide[both]).max(initial=0.0))
-    tolerance = _TOLERANCE if expected.dtype.itemsize >= np.float32().itemsize else _HALF_TOLERANCE
-    limit = tolerance * max(1.0, scale)
-    difference = float(np.abs(wide[both] - other[both]).max(initial=0.0))
+    elif expected.dtype.itemsize >= np.float32().itemsize:
+        limit = _TOLERANCE * max(1.0, scale)
+    else:
+        limit = _HALF_TOLERANCE * max(1.0, scale)
     if difference <= limit:
         return None
     return Disagreement(output=name, difference=difference, limit=limit, source=source)
+
+
+def distance(expected: np.ndarray, actual: np.ndarray) -> tuple[float, float]:
+    """How far two arrays are apart, and the largest magnitude of what was expected.
+
+    For floats the largest difference; infinity if shapes or the places of what is not finite
+    differ. For integers and booleans the share of elements that differ, and 1.
+    """
+    if expected.shape != actual.shape:
+        return float("inf"), 1.0
+    if expected.dtype.kind in "iub":
+        return (float(np.mean(expected != actual)) if expected.size else 0.0), 1.0
+    if expected.dtype.kind in "OUS":
+        return (0.0 if np.array_equal(expected, actual) else float("inf")), 1.0
+    wide, other = expected.astype(np.float64), actual.astype(np.float64)
+    both = np.isfinite(wide) & np.isfinite(other)
+    if not np.array_equal(wide[~both], other[~both], equal_nan=True):
+        return float("inf"), 1.0
+    scale = float(np.abs(wide[both]).max(initial=0.0))
+    return float(np.abs(wide[both] - other[both]).max(initial=0.0)), scale
 
 
 def check_import(imported: ImportedModule, model: onnx.ModelProto, real: Feeds, seed: int) -> None:

@@ -119,3 +119,23 @@ def test_the_last_variations_have_full_masks() -> None:
     drawn = list(variations(feeds, RNG(0)))
     assert [entry["mask"].tolist() for entry in drawn[-2:]] == [[False] * 3, [True] * 3]
     assert all(entry["x"].tolist() == [1.0] * 3 for entry in drawn[-2:])
+
+
+def test_tables_behind_a_cast_and_of_an_embedding_operator_bound_the_indices() -> None:
+    inputs = ("first", "ids", "kinds")
+    model = build(
+        {name: ["n", "s"] for name in inputs},
+        {"e": ["n", "s", 4], "i": ["n", "s"], "k": ["n", "s"]},
+        [
+            node("Cast", "half", "table", to=TensorProto.FLOAT),
+            node("Gather", "table first", "e"),
+            node("Neg", "ids", "i"),
+            node("Neg", "kinds", "k"),
+        ],
+        {"half": (7, 4), "words": (11, 4), "places": (5, 4), "two": (2, 4)},
+        input_types=dict.fromkeys((*inputs, "i", "k"), TensorProto.INT32),
+    )
+    assert [spec.limit for spec in input_specs(model)] == [7, 0, 0]
+    names = ["ids", "kinds", "words", "places", "two"]
+    model.graph.node.add(op_type="EmbedLayerNormalization", input=names, output=["y"])
+    assert [spec.limit for spec in input_specs(model)] == [7, 11, 2]

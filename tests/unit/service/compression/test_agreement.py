@@ -11,7 +11,7 @@ from exporters.sessions import run
 from graph_analysis.errors import ModelError
 from optimizer.bridge.module import ImportedModule, import_model
 from service.compression import agreement
-from service.compression.agreement import _compare, check_import, check_trained, disagreement
+from service.compression.agreement import check_import, check_trained, compare, disagreement
 from service.compression.subject import interface_of
 from service.demo import MODEL_PATH
 
@@ -69,7 +69,7 @@ def test_swapped_classes_are_seen(model: onnx.ModelProto, imported: ImportedModu
     ],
 )
 def test_room_is_for_rounding_only(expected: np.ndarray, actual: np.ndarray, passes: bool) -> None:
-    assert (_compare("y", expected, actual, "real") is None) is passes
+    assert (compare("y", expected, actual, "real") is None) is passes
 
 
 def test_a_model_without_inputs_cannot_be_fed() -> None:
