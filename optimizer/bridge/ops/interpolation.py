@@ -34,7 +34,7 @@ def interpolate_axis(
         scale: What the file calls the scale; not always ``output / size``.
         mode: ``nearest``, ``linear`` or ``cubic``.
         coordinates: ONNX's ``coordinate_transformation_mode``.
-        rounding: ONNX's ``nearest_mode``.
+        rounding: ONNX's ``nearest_mode``; ``outwards``: up if the axis shrinks, else down.
         cubic: Coefficient of the cubic kernel.
         exclude_outside: Whether weights outside the image are 0 instead of on its border.
         antialias: Whether the kernel widens when the image shrinks.
@@ -49,7 +49,7 @@ def interpolate_axis(
     shape = (-1, *(1,) * (x.dim() - axis - 1))
     outside = ((position < 0) | (position > size - 1)).reshape(shape)
     if mode == "nearest":
-        picked = x.index_select(axis, _rounded(position, rounding).clamp(0, size - 1))
+        picked = x.index_select(axis, _rounded(position, rounding, scale).clamp(0, size - 1))
         if coordinates == "tf_crop_and_resize":
             picked = picked.masked_fill(outside, extrapolation)
         return picked
@@ -121,7 +121,9 @@ def _cropped(
     return index * ((end - begin) * (size - 1) / (output - 1)) + begin * (size - 1)
 
 
-def _rounded(position: torch.Tensor, rounding: str) -> torch.Tensor:
+def _rounded(position: torch.Tensor, rounding: str, scale: float) -> torch.Tensor:
+    if rounding == "outwards":  # what versions up to 10 do, in which no mode could be chosen
+        rounding = "ceil" if scale < 1 else "floor"
     if rounding == "floor":
         chosen = torch.floor(position)
     elif rounding == "ceil":

@@ -1,7 +1,7 @@
 """Resize and Upsample: torch's interpolation where it means the same, else axis by axis."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -32,15 +32,15 @@ class Plan:
 
 @operator("Upsample")
 def upsample(call: Call) -> Value:
-    """Versions 7 and 9: scales only, the asymmetric coordinates."""
+    """Versions 7 and 9: scales only, the asymmetric coordinates, as in version 10."""
     scales = call.numbers(1) if call.has(1) else tuple(call.attribute("scales", ()))
-    return _resize(call, _plan(call, coordinates="asymmetric", rounding="floor"), scales, None)
+    return _resize(call, _plan(call, coordinates="asymmetric", rounding="outwards"), scales, None)
 
 
 @operator("Resize")
 def resize_10(call: Call) -> Value:
-    """Version 10: as Upsample."""
-    plan = _plan(call, coordinates="asymmetric", rounding="floor")
+    """Version 10: as Upsample; the nearest element is above the position where an axis shrinks."""
+    plan = _plan(call, coordinates="asymmetric", rounding="outwards")
     return _resize(call, plan, call.numbers(1), None)
 
 
@@ -87,12 +87,16 @@ def _resize(
     call: Call, plan: Plan, scales: Value | HostValue | None, sizes: Value | HostValue | None
 ) -> Value:
     x = call.tensor(0)
+    if plan.rounding == "outwards" and isinstance(scales, tuple) and min(scales) >= 1:
+        plan = replace(plan, rounding="floor")
     fast = _torch_mode(plan, x.rank)
     if fast is not None and not isinstance(scales, Value) and not isinstance(sizes, Value):
         settled = _spatial(scales, sizes, x)
         if settled is not None:
             size, factor = settled
             mode, align = fast
+            if plan.coordinates == "pytorch_half_pixel" and not _stays_wide(x, size, factor):
+                return call.write.emit(resize_axes, x, scales, sizes, tuple(vars(plan).items()))
             return call.write.emit(functional.interpolate, x, size, factor, mode, align)
     settings = tuple(vars(plan).items())
     return call.write.emit(resize_axes, x, scales, sizes, settings)
@@ -114,6 +118,20 @@ def _torch_mode(plan: Plan, rank: int | None) -> tuple[str, bool | None] | None:
     if plan.mode == "linear" and (half_pixel or plan.coordinates == "align_corners"):
         return _TORCH_LINEAR[rank], not half_pixel
     return None
+
+
+def _stays_wide(x: Value, size: tuple[int, ...] | None, factor: tuple[float, ...] | None) -> bool:
+    """Whether no spatial axis becomes a single element, which takes the first one, not the middle.
+
+    torch has no such exception, although the mode is called after it.
+    """
+    if size is not None:
+        return min(size) > 1
+    shape = x.static_shape
+    if factor is None or shape is None:
+        return False
+    known = zip(shape[2:], factor, strict=True)
+    return all(scale >= 2 or (count or 0) * scale >= 2 for count, scale in known)
 
 
 def _spatial(
