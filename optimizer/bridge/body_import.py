@@ -14,8 +14,11 @@ import onnx
 import torch
 from torch import fx
 
+from graph_analysis.bodies import MAX_DEPTH
 from optimizer.bridge.joining import like
+from optimizer.bridge.scopes import all_nodes
 from optimizer.bridge.trainable_graph import TrainableGraph
+from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
 
@@ -44,14 +47,26 @@ class Importer(Protocol):
         """Translate nodes in order."""
 
 
+_WRITTEN_OUT = 400  # nodes that all calls of a body may come to where they are written out
+_REPEATS = frozenset({"Loop", "SequenceMap"})
+
+
 class BodyWriter(Writer):
     """Writes the torch graph of a body; tensors that it needs become arguments.
 
     Attributes:
         captured: Values of the graph around it, in the order of the arguments.
+        depth: How many bodies there are around what is written, this one included.
+
+    Raises:
+        UnsupportedVariant: Bodies are nested deeper than the search space looks into.
     """
 
     def __init__(self, outer: Writer) -> None:
+        self.depth: int = outer.depth + 1 if isinstance(outer, BodyWriter) else 1
+        if self.depth > MAX_DEPTH:
+            message = f"has bodies that are nested deeper than {MAX_DEPTH}"
+            raise UnsupportedVariant(message)
         super().__init__(outer.paths, batch=outer.batch)
         self.baked = outer.baked
         self.anchor = outer.anchor
@@ -153,9 +168,18 @@ class Bodies:
         """Whether something unsupported was found, so that nothing is translated any more."""
         return self._owner.is_stopped
 
-    def graph(self, attribute: str) -> onnx.GraphProto:
-        """Return a body as it is in the file."""
-        return self._graphs[attribute]
+    def are_few(self, attribute: str, calls: int) -> bool:
+        """Whether so many calls of a body are few enough nodes to write them all out.
+
+        A body that may itself be written out several times never is, or the graph would explode.
+        """
+        nodes = all_nodes(self._graphs[attribute].node)
+        repeats = any(node.op_type in _REPEATS for node in nodes)
+        return calls * max(1, len(nodes)) <= _WRITTEN_OUT and not repeats
+
+    def num_outputs(self, attribute: str) -> int:
+        """Return how many outputs a body has."""
+        return len(self._graphs[attribute].output)
 
     def apart(self, attribute: str, templates: Sequence[Value]) -> Body:
         """Translate a body into a graph of its own.

@@ -25,7 +25,6 @@ from optimizer.bridge.joining import (
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.values import NO_PROBES, Value
 
-_UNROLLED = 400  # nodes that the iterations of a Loop may come to if they are written out
 _ATTEMPTS = 5  # until it is known what a state is like in every iteration
 _SOME_COUNTS = (3, 5)  # sizes of an axis that nobody knows: different at the two bindings
 
@@ -153,33 +152,34 @@ def _written_out(
     """
     if any(value is not None and not is_known(value) for value in (count, condition)):
         return None
-    nodes = max(1, len(call.bodies.graph("body").node))
     limit = None if count is None else int(known_number(count))
-    if limit is not None and limit * nodes > _UNROLLED:
+    if not call.bodies.are_few("body", max(1, limit or 0)):
         return None
     baked, binds_batch = set(call.write.baked), call.write.binds_batch
     goes_on = condition is None or bool(known_number(condition))
     made: list[Sequence[Value]] = []
+    decided = [value.sources for value in (count, condition) if value is not None]
     step = 0
-    while goes_on and (limit is None or step < limit) and step * nodes <= _UNROLLED:
+    while goes_on and (limit is None or step < limit) and call.bodies.are_few("body", step + 1):
         inputs = (number_of(step), number_of(goes_on), *states)
         outputs = call.bodies.inline("body", inputs)
         if not outputs:
             return None
         again, results = outputs[0], outputs[1:]
         if not is_known(again):
-            goes_on, step = True, _UNROLLED + 1
             break
+        decided.append(again.sources)
         goes_on, step = bool(known_number(again)), step + 1
         states = results[: len(states)]
         made.append(results[len(states) :])
     is_over = not goes_on or step == limit
-    stacks = len(call.bodies.graph("body").output) - 1 - len(states)
+    stacks = call.bodies.num_outputs("body") - 1 - len(states)
     if not is_over or (stacks and not made):
         call.write.baked.clear()
         call.write.baked.update(baked)
         call.write.binds_batch = binds_batch
         return None
+    call.write.baked |= frozenset().union(*decided)
     columns = zip(*made, strict=True) if made else []
     return [*states, *(_stacked_now(call, column) for column in columns)]
 

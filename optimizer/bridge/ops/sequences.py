@@ -18,8 +18,6 @@ from optimizer.bridge.joining import ABSENT, as_template, like
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.values import Value
 
-_WRITTEN_OUT = 400  # nodes that a SequenceMap may come to if every call of its body is written out
-
 
 @operator("SequenceEmpty")
 def empty(call: Call) -> Value:
@@ -130,8 +128,7 @@ def sequence_map(call: Call) -> Sequence[Value]:
     _sequence(call, 0)
     is_sequence = [value.items is not None or value.is_sequence for value in inputs]
     count = len(inputs[0].items or ())
-    nodes = count * len(call.bodies.graph("body").node)
-    if not any(value.is_sequence for value in inputs) and nodes <= _WRITTEN_OUT:
+    if not any(value.is_sequence for value in inputs) and call.bodies.are_few("body", count):
         calls = [
             call.bodies.inline(
                 "body", [value.items[n] if value.items else value for value in inputs]
