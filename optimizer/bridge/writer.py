@@ -86,6 +86,7 @@ class Writer:
         For running statistics, which change during training.
         """
         node = self.node(value)
+        assert node is not None  # a tensor lives somewhere; only an optional without one does not
         node.meta[CHANGES] = True
         return Value(dtype=value.dtype, node=node, probes=value.probes)
 
