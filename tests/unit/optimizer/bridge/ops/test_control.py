@@ -13,7 +13,7 @@ from onnx import numpy_helper, parser
 
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import analyze
-from graph_analysis.testing import random_control_flow_network
+from graph_analysis.testing import HARD_CASES, random_control_flow_network
 from graph_analysis.testing.control_flow import CASES
 from optimizer.bridge.binding import bind
 from optimizer.bridge.control import BatchedScanModule, IfModule, LoopModule, ScanModule
@@ -492,3 +492,39 @@ def test_state_dicts_fit() -> None:
     other.module.load_state_dict(torch.load(saved))  # noqa: TID251
     (feeds, _) = _samples(tested, batch=2)
     assert_same(run_imported(other, feeds), run_imported(one, feeds))
+
+
+@pytest.mark.parametrize(
+    "tested",
+    [
+        HARD_CASES["scan_rnn"](),
+        HARD_CASES["loop_stacks"](),
+        model(
+            "float[N,4] x",
+            TYPES,
+            f"r = Shape <start = 0, end = 1> (x) n = Squeeze (r) {COUNTED}",
+            w=floats(4, 4),
+        ),
+    ],
+    ids=["scan", "written out", "count of a shape"],
+)
+def test_what_needs_no_data_compiles_without_breaks(tested: onnx.ModelProto) -> None:
+    imported = import_model(tested)
+    (feeds, _) = _samples(tested, batch=3)
+    arguments = [torch.from_numpy(feeds[name]) for name in imported.input_names]
+    compiled = torch.compile(imported.module, backend="aot_eager", fullgraph=True)
+    for one, other in zip(compiled(*arguments), imported.module(*arguments), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_bodies_too_deep_are_refused() -> None:
+    depth = 9
+    body = "a9 () => (float[N,4] t9) { t9 = Neg (x) }"
+    for level in range(depth - 1, -1, -1):
+        body = f"""a{level} () => (float[N,4] t{level}) {{ t{level} = If <then_branch: graph =
+        {body}, else_branch: graph = z{level} () => (float[N,4] v{level}) {{ v{level} = Abs (x) }}>
+        (c) }}"""
+    nodes = body.split("{", 1)[1].rsplit("}", 1)[0]
+    tested = model("float[N,4] x, bool c", "float[N,4] t0", nodes)
+    with pytest.raises(UnsupportedOperatorsError, match="deeper than 8"):
+        import_model(tested)
