@@ -528,3 +528,16 @@ def test_bodies_too_deep_are_refused() -> None:
     tested = model("float[N,4] x, bool c", "float[N,4] t0", nodes)
     with pytest.raises(UnsupportedOperatorsError, match="deeper than 8"):
         import_model(tested)
+
+
+def test_bodies_hold_no_tensors_and_their_constants_can_be_loaded() -> None:
+    """A constant of a body that is no weight is one buffer of the module around."""
+    nodes = _if("c = Cast <to = 9> (flag)").replace("Slice (x, zero, two, one)", "Max (x, bound)")
+    feeds = {"x": floats(3, 4), "flag": np.array(0)}
+    bound = np.linspace(-1, 1, 4, dtype=np.float32)
+    tested = model("float[N,4] x, int64 flag", "float[P,Q] y", nodes, w=floats(4, 4), bound=bound)
+    imported = check(tested, feeds)
+    (inner,) = (each for each in imported.module.modules() if isinstance(each, IfModule))
+    assert not inner.state_dict()
+    imported.load_weights({"bound": bound + 3})
+    assert_same(run_imported(imported, feeds), [np.maximum(feeds["x"], bound + 3)])
