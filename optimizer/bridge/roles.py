@@ -35,6 +35,7 @@ INTEGERS = frozenset({*NARROW_INTEGERS, onnx.TensorProto.INT32})  # what is quan
 WEIGHT_SLOTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),
+    "CausalConvWithState": (1, 2),
     "DeformConv": (1, 3),
     "Gemm": (0, 1, 2),
     "MatMul": (0, 1),

@@ -1,0 +1,119 @@
+"""Every supported operator at every version that opsets 7 and later know, against ONNX Runtime.
+
+``python -m tests.unit.optimizer.bridge.test_opsets > docs/operators.md`` writes the table of what
+is covered; ``test_the_table_is_up_to_date`` compares.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+import optimizer
+from optimizer.bridge.module import import_model
+from optimizer.bridge.registry import find, supported_operators
+from tests.unit.optimizer.bridge.onnx_models import assert_same, one_node, run_imported, run_ort
+from tests.unit.optimizer.bridge.opset_cases import CASES, Case
+
+OLDEST = 7
+TABLE = Path(optimizer.__file__).parents[1] / "docs" / "operators.md"
+REFERENCE_ONLY = {"BitCast", "CumProd", "TensorScatter", "CausalConvWithState", "LinearAttention"}
+NEWEST_OF_RUNTIME = 26
+ONLY_MORE_TYPES = {"RoiAlign": 22, "MaxRoiPool": 22}
+NO_ORACLE = {"GlobalLpPool"}  # ONNX Runtime wants version 2 of it, onnx's evaluator has none
+
+
+def opsets_of(op_type: str) -> list[int]:
+    """The opsets from 7 on that define an operator anew, and 7 itself if it is older."""
+    found = {
+        max(schema.since_version, OLDEST)
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if schema.name == op_type and schema.domain == ""
+    }
+    deprecated = {
+        schema.since_version
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if schema.name == op_type and schema.domain == "" and schema.deprecated
+    }
+    return sorted(found - deprecated)
+
+
+def cases_of(op_type: str, opset: int) -> list[Case]:
+    return [case for case in CASES if case.op_type == op_type and case.since <= opset <= case.until]
+
+
+OPERATORS = sorted(name for domain, name in supported_operators() if domain == "")
+
+
+@pytest.mark.parametrize("op_type", OPERATORS)
+def test_an_operator_at_all_its_versions(op_type: str) -> None:
+    for opset in opsets_of(op_type):
+        cases = cases_of(op_type, opset)
+        assert cases, f"no case of {op_type} at opset {opset}"
+        for case in cases if op_type not in NO_ORACLE else ():
+            try:
+                compare(case, opset)
+            except Exception as error:
+                error.add_note(f"{op_type} at opset {opset} with {case.named}")
+                raise
+
+
+def compare(case: Case, opset: int) -> None:
+    """With inputs that are fed, and with all but the first as initializers."""
+    model, feeds = one_node(case.op_type, case.inputs, opset=opset, **case.named)
+    expected = oracle(case.op_type, model, feeds)
+    assert_same(run_imported(import_model(model), feeds), expected)
+    later = [place for place, array in enumerate(case.inputs) if place and array is not None]
+    model, feeds = one_node(case.op_type, case.inputs, opset=opset, constant=later, **case.named)
+    assert_same(run_imported(import_model(model), feeds), expected)
+
+
+def oracle(op_type: str, model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """ONNX Runtime, or what comes closest for an operator or version that it has not.
+
+    1. A version that only allows more element types: the version before.
+    2. An operator that it does not have at all, or in an opset that is too new for it: onnx's own
+       evaluator.
+    """
+    opset = model.opset_import[0].version
+    if op_type in ONLY_MORE_TYPES and opset == ONLY_MORE_TYPES[op_type]:
+        model.opset_import[0].version -= 1
+    if op_type not in REFERENCE_ONLY and opset <= NEWEST_OF_RUNTIME:
+        return run_ort(model, feeds)
+    return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
+
+
+def table() -> str:
+    """The operators, the opsets that define them anew, and how many cases each is tested with."""
+    rows = []
+    count = 0
+    for op_type in OPERATORS:
+        opsets = opsets_of(op_type)
+        count += len(opsets)
+        tested = ", ".join(f"{opset} ({len(cases_of(op_type, opset))})" for opset in opsets)
+        rows.append(f"| {op_type} | {tested} |")
+    head = (
+        "# Operators that can be trained\n\n"
+        f"{len(OPERATORS)} operators of the standard domain in {count} versions, from opset "
+        f"{OLDEST} to {onnx.defs.onnx_opset_version()}. Per operator: the opsets that define it "
+        f"anew, {OLDEST} standing for whatever is older, and in brackets the nodes that are "
+        "compared with ONNX Runtime there, or with onnx's own evaluator where ONNX Runtime has no "
+        "such operator. Written by `python -m tests.unit.optimizer.bridge.test_opsets`.\n\n"
+        "| operator | opsets (nodes compared) |\n|---|---|\n"
+    )
+    return head + "\n".join(rows) + "\n"
+
+
+def test_the_table_is_up_to_date() -> None:
+    assert TABLE.read_text("utf-8") == table()
+
+
+def test_every_case_is_of_a_supported_operator() -> None:
+    for case in CASES:
+        assert find("", case.op_type, case.until) is not None, case.op_type
+
+
+if __name__ == "__main__":
+    print(table(), end="")  # noqa: T201
