@@ -109,6 +109,20 @@ def test_bodies_within_bodies_are_opened(monkeypatch: pytest.MonkeyPatch) -> Non
     assert_same(run_imported(import_model(attention()), FEEDS), expected)
 
 
+def test_an_output_that_nobody_wants_may_still_be_needed_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = helper.make_node(
+        "LayerNormalization", ["x", "scale"], ["y", "", "deviation"], "normal", axis=-1
+    )
+    outputs = ["y", "deviation"]
+    model = model_of([node], {"x": [2, 5]}, outputs, {"scale": floats(5)}, opset=17)
+    expected = run_imported(import_model(model), {"x": floats(2, 5)})
+    monkeypatch.setattr(expansion, "find", hide("LayerNormalization"))
+    assert len(with_bodies(model).graph.node) > 1
+    assert_same(run_imported(import_model(model), {"x": floats(2, 5)}), expected)
+
+
 def test_a_body_that_is_not_covered_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expansion, "find", hide("MatMul"))
     with pytest.raises(UnsupportedOperatorsError, match=r"'FlexAttention' .* at 'attend', 'again'"):

@@ -26,8 +26,10 @@ def test_maximum(attributes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "attributes", [*WINDOWS[:4], {"kernel_shape": [2, 2], "dilations": [2, 2]}]
 )
-def test_where_the_maximum_was(attributes: dict[str, Any]) -> None:
-    assert_like_ort("MaxPool", [floats(2, 3, 8, 7)], outputs=2, **attributes)
+@pytest.mark.parametrize("order", [0, 1])
+def test_where_the_maximum_was(attributes: dict[str, Any], order: int) -> None:
+    named = attributes | {"storage_order": order}
+    assert_like_ort("MaxPool", [floats(2, 3, 8, 7)], outputs=2, **named)
 
 
 def test_dilated_maximum() -> None:

@@ -111,3 +111,15 @@ def test_upsampling_by_torch_where_it_means_the_same() -> None:
     )
     targets = {node.target for node in imported.module.graph.nodes}
     assert torch.nn.functional.interpolate in targets
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "pytorch_half_pixel"])
+def test_down_to_one_element(mode: str, coordinates: str) -> None:
+    named = {"mode": mode, "coordinate_transformation_mode": coordinates}
+    for size in ([1, 1], [1, 6]):
+        sizes = np.array([*IMAGE.shape[:2], *size])
+        assert_like_ort("Resize", [IMAGE, None, None, sizes], constant=[3], opset=13, **named)
+    scales = np.array([1, 1, 1 / IMAGE.shape[2], 1.5], np.float32)
+    assert_like_ort("Resize", [IMAGE, None, scales], constant=[2], opset=13, **named)
+    assert_like_ort("Resize", [IMAGE, None, scales], opset=13, free_batch=True, **named)
