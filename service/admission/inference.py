@@ -7,6 +7,7 @@ node, never passed on.
 
 import math
 import re
+from collections.abc import Collection
 from typing import NoReturn
 
 import onnx
@@ -16,6 +17,11 @@ from service.admission.limits import AdmissionLimits
 from service.admission.refusal import refuse, shown
 from service.admission.rules.context import all_places
 from service.admission.rules.tensors import ELEMENT_BYTES, check_type
+from service.admission.runtime_shapes import (
+    has_runtime_operators,
+    sizes_of_tensors,
+    with_own_domain,
+)
 
 _NODE = re.compile(r"\(op_type:([^,)]*)(?:, node name: ([^)]*))?\)")
 _ATTRIBUTE_WORDS = re.compile(
@@ -38,15 +44,22 @@ def check_inferred(model: onnx.ModelProto, limits: AdmissionLimits) -> onnx.Mode
         AdmissionError: ``model-attribute``, ``model-shape-mismatch``, ``model-dtype``,
             ``model-type``, ``model-rank`` or ``model-activation-too-large``.
     """
+    is_fused = has_runtime_operators(model)
+    checked = with_own_domain(model) if is_fused else model
     try:
-        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=False)
+        inferred = shape_inference.infer_shapes(checked, strict_mode=True, data_prop=False)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         _refuse_inference(str(error))
     check_activations(inferred, limits)
+    if is_fused:
+        _check_sizes(sizes_of_tensors(model).items(), limits)
     try:
         checker.check_model(_with_output_shapes(inferred), full_check=True)
     except (checker.ValidationError, shape_inference.InferenceError, RuntimeError) as error:
         _refuse_inference(str(error))
+    if is_fused:  # the names as they are in the file
+        for node, original in zip(inferred.graph.node, model.graph.node, strict=True):
+            node.domain = original.domain
     return inferred
 
 
@@ -67,14 +80,21 @@ def check_activations(model: onnx.ModelProto, limits: AdmissionLimits) -> None:
         AdmissionError: ``model-activation-too-large``, ``model-rank``, ``model-dtype`` or
             ``model-type``.
     """
-    total = 0
-    for place in all_places(model):
-        for value in () if place.graph is None else (*place.graph.value_info, *place.graph.output):
-            size = _bytes_of(value, limits)
-            total += size
-            if size > limits.activation_bytes:
-                _refuse_large(f"tensor {shown(value.name)} inside the network needs", size,
-                              limits.activation_bytes, value.name)  # fmt: skip
+    sizes = [
+        (value.name, _bytes_of(value, limits))
+        for place in all_places(model)
+        if place.graph is not None
+        for value in (*place.graph.value_info, *place.graph.output)
+    ]
+    _check_sizes(sizes, limits)
+
+
+def _check_sizes(sizes: Collection[tuple[str, int]], limits: AdmissionLimits) -> None:
+    for name, size in sizes:
+        if size > limits.activation_bytes:
+            _refuse_large(f"tensor {shown(name)} inside the network needs", size,
+                          limits.activation_bytes, name)  # fmt: skip
+    total = sum(size for _, size in sizes)
     if total > limits.activations_bytes:
         _refuse_large("the tensors inside the network need", total, limits.activations_bytes, None)
 

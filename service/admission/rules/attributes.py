@@ -10,10 +10,12 @@ import onnx
 
 from service.admission.refusal import refuse, shown
 from service.admission.rules.context import Context, Place, all_places, called_function, described
-from service.admission.rules.operators import find_schema
+from service.admission.rules.operators import find_runtime_operator, find_schema
+from service.admission.rules.runtime_operators import RuntimeOperator
 
 _POSITIVE_LISTS = frozenset({"strides", "dilations", "kernel_shape"})
 _POSITIVE_NUMBERS = frozenset({"group", "blocksize", "hidden_size", "num_groups"})
+_HEADS = frozenset({"num_heads", "kv_num_heads"})
 _PADS = frozenset({"pads", "output_padding"})
 _BOUND = 2**20
 _TYPE = onnx.AttributeProto
@@ -50,7 +52,10 @@ def _check_reference(node: onnx.NodeProto, attribute: onnx.AttributeProto, place
 def _check_against_schema(node: onnx.NodeProto, place: Place) -> None:
     """Unknown attributes, wrong types, missing required ones."""
     schema = find_schema(node, place)
-    if schema is None:  # reported by the rule on operators
+    if schema is None:
+        runtime = find_runtime_operator(node, place)
+        if runtime is not None:  # else reported by the rule on operators
+            _check_against_runtime(node, runtime)
         return
     known = schema.attributes
     for attribute in node.attribute:
@@ -63,6 +68,19 @@ def _check_against_schema(node: onnx.NodeProto, place: Place) -> None:
     for name, definition in known.items():
         if definition.required and name not in given:
             _refuse(node, name, "is missing")
+
+
+def _check_against_runtime(node: onnx.NodeProto, definition: RuntimeOperator) -> None:
+    """The same for an operator of ONNX Runtime."""
+    for attribute in node.attribute:
+        if attribute.name not in definition.attributes:
+            _refuse(node, attribute.name, "is not an attribute of this operator")
+        if _type_of(attribute) != definition.attributes[attribute.name]:
+            _refuse(node, attribute.name, "has the wrong type")
+        if attribute.name in definition.required & _HEADS and not 0 < attribute.i < 2**31:
+            _refuse(node, attribute.name, f"must be a positive number, not {attribute.i}")
+    for name in sorted(definition.required - {attribute.name for attribute in node.attribute}):
+        _refuse(node, name, "is missing")
 
 
 def _wanted_type(definition: Any) -> int:

@@ -30,7 +30,13 @@ add(
 # Operators.
 @case("model-domain")
 def _custom_domain() -> onnx.ModelProto:
-    node = helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft", name="n")
+    node = helper.make_node("FusedConv", ["x"], ["y"], domain="com.acme", name="n")
+    return m.model([node], opsets=[("", 17), ("com.acme", 1)])
+
+
+@case("model-quantised")
+def _integers_of_the_runtime() -> onnx.ModelProto:
+    node = helper.make_node("QLinearAdd", ["x"] * 8, ["y"], domain="com.microsoft", name="n")
     return m.model([node], opsets=[("", 17), ("com.microsoft", 1)])
 
 
