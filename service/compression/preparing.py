@@ -64,13 +64,22 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
 
 
 def check_trainable(loaded: LoadedModel) -> None:
-    """Refuse a model that has operators without a torch counterpart; needs no data.
+    """Refuse a model that has nothing to train, or operators without a torch counterpart.
+
+    Needs no data.
 
     Raises:
-        ModelError: It cannot be imported at all.
+        ModelError: It cannot be imported at all, or holds all its weights as integers.
         UnsupportedOperatorsError: Names all such operators.
     """
-    import_model(loaded.model)
+    imported = import_model(loaded.model)
+    if imported.integer_weights and not any(True for _ in imported.module.parameters()):
+        name = imported.integer_weights[0]
+        message = (
+            f"the model is already quantised: its weights, '{name}' for one, are integers, so "
+            "there are no float weights to train; upload the float model and quantise afterwards"
+        )
+        raise ModelError(message, code="model-quantised", param=name)
 
 
 def check_written_back(loaded: LoadedModel, imported: ImportedModule) -> None:
@@ -246,6 +255,13 @@ def _say_what_is_not_done(
     subject: Subject, imported: ImportedModule, classes: int | None, report: Report
 ) -> None:
     """What a user would otherwise have to notice in the report."""
+    if imported.integer_weights:
+        count = len(imported.integer_weights)
+        message = (
+            f"{count} weights, '{imported.integer_weights[0]}' for one, are stored as integers and "
+            "stay as they are; only float weights are trained"
+        )
+        say(report, "integer-weights", message, {"weights": count})
     if classes is not None and subject.evaluated is None:
         message = (
             "accuracy is not measured: there are no labelled test or validation samples; add "

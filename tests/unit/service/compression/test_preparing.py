@@ -64,6 +64,42 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "model-unsupported-op"
 
 
+def with_integers(model: onnx.ModelProto, *, all_of_them: bool) -> onnx.ModelProto:
+    """The weights, or the last bias only, as integers behind a DequantizeLinear."""
+    weights = [tensor for tensor in model.graph.initializer if tensor.data_type == 1]
+    for tensor in weights if all_of_them else weights[-1:]:
+        array = onnx.numpy_helper.to_array(tensor)
+        scale = np.float32(max(np.abs(array).max() / 127, 1e-6))
+        stored = np.rint(array / scale).astype(np.int8)
+        name = tensor.name
+        model.graph.initializer.remove(tensor)
+        model.graph.initializer.extend(
+            [
+                onnx.numpy_helper.from_array(stored, f"{name}.stored"),
+                onnx.numpy_helper.from_array(np.asarray(scale), f"{name}.scale"),
+            ]
+        )
+        inputs = [f"{name}.stored", f"{name}.scale"]
+        node = onnx.helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}.floats")
+        model.graph.node.insert(0, node)
+    return model
+
+
+def test_a_network_of_integers_is_refused_with_the_reason(tmp_path: Path) -> None:
+    model = with_integers(onnx.load(MODEL_PATH), all_of_them=True)
+    run = make_run(tmp_path / "run", model, some_digits())
+    with pytest.raises(SecateurError, match="there are no float weights to train") as caught:
+        only("prepare", run, recipe())
+    assert caught.value.code == "model-quantised"
+    assert caught.value.exit_code == 2
+
+
+def test_that_some_weights_are_integers_is_said(tmp_path: Path) -> None:
+    model = with_integers(onnx.load(MODEL_PATH), all_of_them=False)
+    run = make_run(tmp_path / "run", model, some_digits())
+    assert "integer-weights" in only("prepare", run, recipe()).codes
+
+
 def test_everything_protected_leaves_nothing_to_do(tmp_path: Path) -> None:
     run = digits_run(tmp_path / "run")
     with pytest.raises(SecateurError, match="nothing can be removed") as caught:
