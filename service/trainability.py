@@ -165,7 +165,7 @@ def examine(
     except SecateurError as error:
         found.failure = str(error)
         return found
-    feeds = _compare_outputs(found, imported, model, _candidates(specs, batch_size, known, rng))
+    feeds = _compare_outputs(found, imported, model, candidates(specs, batch_size, known, rng))
     _train(found, imported, model, _in_batches(specs, feeds, imported, batch_size))
     return found
 
@@ -185,7 +185,7 @@ def _count(graph: onnx.GraphProto) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _candidates(
+def candidates(
     specs: tuple[InputSpec, ...],
     batch: int,
     known: Mapping[str, tuple[int, ...]],
@@ -226,9 +226,9 @@ def _compare_outputs(
         except Exception as error:  # noqa: BLE001 - the same
             refusal = refusal or _line(error)
             continue
-        if chosen is None or _tells(outputs):
+        if chosen is None or tells(outputs):
             chosen, expected = feeds, outputs
-        if _tells(outputs):
+        if tells(outputs):
             break
     if chosen is None:
         found.notes.append(f"not compared, ONNX Runtime does not run it: {refusal}")
@@ -251,7 +251,7 @@ def _compare_outputs(
     return chosen
 
 
-def _tells(outputs: Mapping[str, np.ndarray]) -> bool:
+def tells(outputs: Mapping[str, np.ndarray]) -> bool:
     """Whether the float outputs are finite and some are not 0."""
     floats = [np.asarray(a, np.float64) for a in outputs.values() if a.dtype.kind == "f"]
     return all(np.isfinite(a).all() for a in floats) and any(a.any() for a in floats)
