@@ -22,6 +22,7 @@ from optimizer.bridge.control_roles import (
 )
 from optimizer.bridge.narrow import INTEGERS as NARROW_INTEGERS
 from optimizer.bridge.slots import MICROSOFT, MICROSOFT_SLOTS, Role
+from optimizer.bridge.tables import angles, is_table
 
 FLOATS = frozenset(
     {
@@ -72,6 +73,17 @@ _MOVES = frozenset(
         "DequantizeLinear",
     }
 )
+# What a weight may go through before it meets data, and at which inputs weights come in.
+_FUNCTIONS = (
+    "Abs Clip Elu Erf Exp Gather GatherElements GatherND Gelu HardSigmoid LayerNormalization "
+    "LeakyRelu Log Neg Pow Reciprocal Relu Sigmoid Softmax Softplus Sqrt Tanh"
+)
+_THROUGH: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(_FUNCTIONS.split(), (0,)),
+    **dict.fromkeys(("ScatterElements", "ScatterND"), (0, 2)),
+    **dict.fromkeys(("Max", "Min"), (0, 1)),
+    "Where": (1, 2),
+}
 _SHAPES = frozenset({"Shape", "Size"})
 _DRAWS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
 _MASKED_OUT = -1e4  # an additive mask holds this or less where nothing may be attended to
@@ -86,11 +98,14 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
        So is the first state of a Loop or Scan, unless it is one number throughout: that is where
        something is added up, not what was learned; or
     3. it is an operand of an elementwise operator or a Concat (a class token) beside a value that
-       depends on the graph's inputs, has more than one element and is no mask,
-    4. no mask of the masked form (``graph_analysis.masking``) is;
-    5. in all cases directly or through data movement, Concat, and arithmetic among constants
-       (weight standardisation); scalars on such a way stay constants. So it is for weights that a
-       body of an If, Loop or Scan gets through a branch, a state or a scanned tensor.
+       depends on the graph's inputs, has more than one element and is neither a mask nor a table
+       (``tables``),
+    4. no mask of the masked form (``graph_analysis.masking``) is, nor a table of coordinates that a
+       small network turns into a bias, nor a frequency;
+    5. in all cases directly or through data movement, Concat, and arithmetic and functions among
+       constants (weight standardisation); scalars on such a way stay constants. So it is for
+       weights that a body of an If, Loop or Scan gets through a branch, a state or a scanned
+       tensor.
 
     Args:
         graph: Without bodies, or the flat view (``graph_analysis.bodies``) of one that has some.
@@ -120,9 +135,16 @@ def _reached(graph: onnx.GraphProto) -> list[tuple[onnx.TensorProto, set[Role]]]
     """Return the initializers that operators use as weights, with the roles they play."""
     producers = {output: node for node in graph.node for output in node.output if output}
     variable = _variable_values(graph)
+    floats = {proto.name: proto for proto in graph.initializer if proto.data_type in FLOATS}
     roles_of: dict[str, set[Role]] = {proto.name: set() for proto in graph.initializer}
     seen: set[str] = set()
-    pending = list(_weight_operands(graph.node, variable))
+    turning = angles(graph.node)
+    pending = [
+        found
+        for node in graph.node
+        if not turning.intersection(node.output)
+        for found in _weight_operands(node, variable, floats)
+    ]
     while pending:
         name, role = pending.pop()
         if name in roles_of:
@@ -175,20 +197,31 @@ def _spread(nodes: Iterable[onnx.NodeProto], variable: set[str]) -> None:
 
 
 def _weight_operands(
-    nodes: Iterable[onnx.NodeProto], variable: set[str]
+    node: onnx.NodeProto, variable: set[str], floats: Mapping[str, onnx.TensorProto]
 ) -> Iterable[tuple[str, Role]]:
-    for node in nodes:
-        yield from ((name, "start") for name in first_states(node))
-        if node.op_type in WEIGHT_SLOTS and node.domain in ("", "ai.onnx"):
-            slots = WEIGHT_SLOTS[node.op_type]
-            yield from ((node.input[slot], "weight") for slot in slots if slot < len(node.input))
-            states = STATE_SLOTS.get(node.op_type, ())
-            yield from ((node.input[slot], "state") for slot in states if slot < len(node.input))
-        elif node.domain == MICROSOFT and node.op_type in MICROSOFT_SLOTS:
-            roles = MICROSOFT_SLOTS[node.op_type].items()
-            yield from ((node.input[slot], role) for slot, role in roles if slot < len(node.input))
-        elif node.op_type in _BESIDE and variable.intersection(node.input):
-            yield from ((name, "operand") for name in node.input)
+    yield from ((name, "start") for name in first_states(node))
+    if node.op_type in WEIGHT_SLOTS and node.domain in ("", "ai.onnx"):
+        slots = WEIGHT_SLOTS[node.op_type]
+        if _turns_a_table(node, variable, floats):
+            slots = slots[1:]
+        yield from ((node.input[slot], "weight") for slot in slots if slot < len(node.input))
+        states = STATE_SLOTS.get(node.op_type, ())
+        yield from ((node.input[slot], "state") for slot in states if slot < len(node.input))
+    elif node.domain == MICROSOFT and node.op_type in MICROSOFT_SLOTS:
+        roles = MICROSOFT_SLOTS[node.op_type].items()
+        yield from ((node.input[slot], role) for slot, role in roles if slot < len(node.input))
+    elif node.op_type in _BESIDE and variable.intersection(node.input):
+        yield from ((name, "operand") for name in node.input)
+
+
+def _turns_a_table(
+    node: onnx.NodeProto, variable: set[str], floats: Mapping[str, onnx.TensorProto]
+) -> bool:
+    """Whether a layer is applied to a constant with further axes: coordinates, not a weight."""
+    if node.op_type != "MatMul" or variable.intersection(node.input):
+        return False
+    table = floats.get(node.input[0])
+    return table is not None and len(table.dims) > 2
 
 
 def _through(node: onnx.NodeProto, name: str, role: Role) -> Iterable[tuple[str, Role]]:
@@ -201,9 +234,16 @@ def _origins(node: onnx.NodeProto, role: Role) -> Iterable[tuple[str, Role]]:
     if node.op_type in _MOVES:
         return [(node.input[0], role)]
     if node.op_type in _ELEMENTWISE:
-        kept: Role = "operand" if role == "weight" else role
-        return [(name, kept) for name in node.input]
+        return [(name, _inner(role)) for name in node.input]
+    if node.op_type in _THROUGH or node.op_type.startswith("Reduce"):
+        slots = _THROUGH.get(node.op_type, (0,))
+        return [(node.input[slot], _inner(role)) for slot in slots if slot < len(node.input)]
     return []
+
+
+def _inner(role: Role) -> Role:
+    """What the operands of a computation among constants are: no longer the weight itself."""
+    return "operand" if role == "weight" else role
 
 
 def _is_weight(proto: onnx.TensorProto, role: Role) -> bool:
@@ -214,7 +254,9 @@ def _is_weight(proto: onnx.TensorProto, role: Role) -> bool:
     array = numpy_helper.to_array(proto).astype(np.float64)
     if role == "start" and (array == array.flat[0]).all():
         return False
-    return bool(array.any()) if role == "state" else not _is_mask(array)
+    if role == "state":
+        return bool(array.any())
+    return not _is_mask(array) and not is_table(array)
 
 
 def _is_mask(array: np.ndarray) -> bool:

@@ -18,12 +18,12 @@ from optimizer.bridge.trainable_graph import TrainableGraph
 Outputs: TypeAlias = Tensor | tuple[Tensor, ...]
 _PATH = "rows"
 PREFIX = f"{_PATH}.body."  # of the attribute paths of the graph's own tensors
-# What torch raises for graphs that do not fit, or that vmap cannot take.
-_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
 
 
 class RowByRow(torch.nn.Module):
     """A graph for one sample, mapped over a batch.
+
+    Calls ``forward`` of the graph, whose own call prints a traceback for what is caught here.
 
     Attributes:
         body: Takes and returns samples with an axis 0 of size 1.
@@ -32,7 +32,7 @@ class RowByRow(torch.nn.Module):
     """
 
     def __init__(
-        self, body: torch.nn.Module, has_rows: tuple[bool, ...], *, is_vectorised: bool
+        self, body: TrainableGraph, has_rows: tuple[bool, ...], *, is_vectorised: bool
     ) -> None:
         super().__init__()
         self.body = body
@@ -43,7 +43,7 @@ class RowByRow(torch.nn.Module):
         """Return the outputs of all samples, joined along axis 0."""
         count = next(x.shape[0] for x, rows in zip(inputs, self.has_rows, strict=True) if rows)
         if count == 1:
-            only: Outputs = self.body(*inputs)
+            only: Outputs = self.body.forward(*inputs)
             return only
         return self._at_once(inputs) if self.is_vectorised else self._in_turn(inputs, count)
 
@@ -52,7 +52,7 @@ class RowByRow(torch.nn.Module):
         split = [
             x.unsqueeze(1) if rows else x for x, rows in zip(inputs, self.has_rows, strict=True)
         ]
-        mapped = torch.func.vmap(self.body, in_dims=axes, randomness="different")
+        mapped = torch.func.vmap(self.body.forward, in_dims=axes, randomness="different")
         found: Outputs = mapped(*split)
         if isinstance(found, Tensor):
             return found.flatten(0, 1)
@@ -61,7 +61,7 @@ class RowByRow(torch.nn.Module):
     def _in_turn(self, inputs: tuple[Tensor, ...], count: int) -> Outputs:
         pairs = list(zip(inputs, self.has_rows, strict=True))
         found = [
-            self.body(*(x[row : row + 1] if rows else x for x, rows in pairs))
+            self.body.forward(*(x[row : row + 1] if rows else x for x, rows in pairs))
             for row in range(count)
         ]
         if isinstance(found[0], Tensor):
@@ -109,15 +109,15 @@ def _takes(body: TrainableGraph, has_rows: tuple[bool, ...], one: list[Tensor]) 
     ]
     with torch.no_grad():
         try:
-            once = body(*one)
+            once = body.forward(*one)
             looped = RowByRow(body, has_rows, is_vectorised=False)(*two)
-        except _ERRORS:
+        except Exception:  # noqa: BLE001  inputs of zeros can break a graph in any way
             return None
         if not all(x.dim() and x.shape[0] == 1 for x in _listed(once)):
             return None
         try:
             mapped = RowByRow(body, has_rows, is_vectorised=True)(*two)
-        except _ERRORS:
+        except Exception:  # noqa: BLE001  so can what vmap does not know
             return False
     pairs = zip(_listed(mapped), _listed(looped), strict=True)
     return all(ours.shape == theirs.shape for ours, theirs in pairs)

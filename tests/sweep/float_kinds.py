@@ -11,13 +11,15 @@ FLOAT_KINDS = {
     "half": TensorProto.FLOAT16,
     "bfloat16": TensorProto.BFLOAT16,
 }
+_NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _FLOAT_ONLY = {"Resize": (2,), "Upsample": (1,)}  # slots that take float32 whatever the data is
 
 
 def in_float_kind(model: onnx.ModelProto, kind: int) -> onnx.ModelProto:
     """Return a copy of ``model`` in which everything that was float32 is of another float type.
 
-    Bodies are converted as well. Values that do not fit the type become infinite.
+    Bodies are converted as well, and half precision too if double is wanted. Values that do not fit
+    the type become infinite.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -25,10 +27,15 @@ def in_float_kind(model: onnx.ModelProto, kind: int) -> onnx.ModelProto:
     return copy
 
 
+def _is_converted(found: int, kind: int) -> bool:
+    is_widened = kind == TensorProto.DOUBLE and found in _NARROW
+    return found == TensorProto.FLOAT or is_widened
+
+
 def _convert(graph: onnx.GraphProto, kind: int) -> None:
     del graph.value_info[:]
     for info in (*graph.input, *graph.output):
-        if info.type.tensor_type.elem_type == TensorProto.FLOAT:
+        if _is_converted(info.type.tensor_type.elem_type, kind):
             info.type.tensor_type.elem_type = kind
     for tensor in graph.initializer:
         _convert_tensor(tensor, kind)
@@ -47,7 +54,7 @@ def _convert_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto, kin
     for body in (attribute.g, *attribute.graphs):
         if body.node:
             _convert(body, kind)
-    if attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT:
+    if attribute.name in ("to", "dtype") and _is_converted(attribute.i, kind):
         attribute.i = kind
     if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
         value = np.array(helper.get_attribute_value(attribute), np.float32)
@@ -57,7 +64,7 @@ def _convert_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto, kin
 
 
 def _convert_tensor(tensor: onnx.TensorProto, kind: int) -> None:
-    if tensor.data_type != TensorProto.FLOAT:
+    if not _is_converted(tensor.data_type, kind):
         return
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     with np.errstate(over="ignore"):

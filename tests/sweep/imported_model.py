@@ -39,7 +39,7 @@ from tests.sweep.equality import Arrays, Judge, is_float, relative_difference, r
 
 CHECKS = ("equal", "copies", "batch", "axes", "gradients", "step", "write_back", "autocast")
 _FLOATS = (1, 10, 11, 16)
-_HALVINGS = 14
+_HALVINGS = 30
 _COARSE = 0.25  # relative L2 error of an autocast run that is still the same network
 _STATISTICS = {"BatchNormalization": (3, 4)}
 
