@@ -80,9 +80,10 @@ _FUNCTIONS = (
 )
 _THROUGH: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(_FUNCTIONS.split(), (0,)),
-    **dict.fromkeys(("ScatterElements", "ScatterND"), (0, 2)),
+    **dict.fromkeys(
+        ("ScatterElements", "ScatterND"), (0,)
+    ),  # what is written may be region numbers
     **dict.fromkeys(("Max", "Min"), (0, 1)),
-    "Where": (1, 2),
 }
 _SHAPES = frozenset({"Shape", "Size"})
 _DRAWS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})

@@ -40,6 +40,7 @@ from tests.sweep.equality import Arrays, Judge, is_float, relative_difference, r
 CHECKS = ("equal", "copies", "batch", "axes", "gradients", "step", "write_back", "autocast")
 _FLOATS = (1, 10, 11, 16)
 _HALVINGS = 30
+_FLAT = 1e-9  # squared gradient, of the loss
 _COARSE = 0.25  # relative L2 error of an autocast run that is still the same network
 _STATISTICS = {"BatchNormalization": (3, 4)}
 
@@ -313,10 +314,13 @@ def check_step(trial: Trial) -> Iterator[str]:
     loss = _loss(trial)
     parameters = [p for p in trial.imported.module.parameters() if p.grad is not None]
     squares = sum(float(p.grad.double().square().sum()) for p in parameters if p.grad is not None)
-    if loss is None or not squares:
+    if loss is None:
         return
     with torch.no_grad():
         before = float(loss())
+        if squares < _FLAT * before:
+            trial.figures["is_flat"] = True  # saturated: rounding hides what a step changes
+            return
         state = [parameter.clone() for parameter in parameters]
         rate = 0.5 * before / squares
         for _ in range(_HALVINGS):
@@ -376,8 +380,11 @@ def check_autocast(trial: Trial) -> Iterator[str]:
             gap = np.linalg.norm(tensor.double().numpy() - theirs)
             error = float(gap / (np.linalg.norm(theirs) or 1.0))
             label = str(kind).removeprefix("torch.")
-            trial.figures[label] = max(trial.figures.get(label, 0.0), round(error, 5))
-            if not error <= _COARSE:
+            if not np.isnan(error):
+                trial.figures[label] = max(trial.figures.get(label, 0.0), round(error, 5))
+            if np.isnan(error) and kind == torch.float16:
+                trial.figures["float16"] = "beyond its range"
+            elif not error <= _COARSE:
                 yield f"'{name}' is off by {error:.3g} with {label}"
 
 

@@ -104,3 +104,22 @@ def test_anchors_stay() -> None:
     nodes = [("Mul", ["x", "anchors"], ["a"]), ("Add", ["a", "bias"], ["y"])]
     constants = {"anchors": np.array([10, 13, 16, 30], np.float32), "bias": floats(4)}
     assert _trained(nodes, constants) == {"bias"}
+
+
+def test_numbers_of_regions_that_make_a_mask_are_not_trained() -> None:
+    nodes = [
+        ("ScatterND", ["map", "where", "numbers"], ["regions"]),
+        ("Sub", ["regions", "turned"], ["apart"]),
+        ("Equal", ["apart", "zero"], ["same"]),
+        ("Where", ["same", "apart", "low"], ["mask"]),
+        ("Add", ["x", "mask"], ["y"]),
+    ]
+    constants = {
+        "map": np.zeros((4, 4), np.float32),
+        "where": np.array([[1], [2]]),
+        "numbers": np.ones((2, 4), np.float32),
+        "turned": np.zeros((4, 4), np.float32),
+        "zero": np.array(0, np.float32),
+        "low": np.array(-100, np.float32),
+    }
+    assert _trained(nodes, constants) == set()
