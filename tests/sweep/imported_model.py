@@ -221,7 +221,7 @@ def _tripled(trial: Trial) -> tuple[Feeds, Arrays | None]:
 
 
 def _is_tripled(array: npt.NDArray[np.generic], once: npt.NDArray[np.generic]) -> bool:
-    return array.shape == once.shape or array.shape == (3 * once.shape[0], *once.shape[1:])
+    return bool(once.ndim) and array.shape == (3 * once.shape[0], *once.shape[1:])
 
 
 def _without_shapes(model: onnx.ModelProto, batch: int | None) -> onnx.ModelProto:
