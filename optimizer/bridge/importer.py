@@ -126,10 +126,9 @@ class GraphImport:
 
     def _translate(self, node: onnx.NodeProto) -> None:
         opset = self._opsets.get(node.domain or "ai.onnx", 1)
-        unknown = list(unknown_operators(node, self._opsets))
-        self._unsupported += unknown
         translator = find(node.domain, node.op_type, opset)
-        if translator is None or unknown or not self._lost.isdisjoint(names_read(node)):
+        if translator is None or not self._lost.isdisjoint(names_read(node)):
+            self._unsupported += unknown_operators(node, self._opsets)
             self._lost.update(filter(None, node.output))  # what follows is only looked up
             return
         inputs = [self.lookup(name, f"node '{node.name}'") if name else None for name in node.input]

@@ -22,7 +22,7 @@ from optimizer.bridge.control_roles import (
 )
 from optimizer.bridge.narrow import INTEGERS as NARROW_INTEGERS
 from optimizer.bridge.slots import MICROSOFT, MICROSOFT_SLOTS, Role
-from optimizer.bridge.tables import angles, is_table
+from optimizer.bridge.tables import angles, is_table, rotations
 
 FLOATS = frozenset(
     {
@@ -102,7 +102,7 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
        depends on the graph's inputs, has more than one element and is neither a mask nor a table
        (``tables``),
     4. no mask of the masked form (``graph_analysis.masking``) is, nor a table of coordinates that a
-       small network turns into a bias, nor a frequency;
+       small network turns into a bias, nor a frequency, nor a table of sines beside one of cosines;
     5. in all cases directly or through data movement, Concat, and arithmetic and functions among
        constants (weight standardisation); scalars on such a way stay constants. So it is for
        weights that a body of an If, Loop or Scan gets through a branch, a state or a scanned
@@ -111,13 +111,20 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
     Args:
         graph: Without bodies, or the flat view (``graph_analysis.bodies``) of one that has some.
     """
-    return frozenset(
-        proto.name
+    reached = [
+        (proto, roles)
         for proto, roles in _reached(graph)
         if proto.data_type in FLOATS
         and proto.doc_string != MASK_DOC
         and any(_is_weight(proto, role) for role in roles)
-    )
+    ]
+    operands = [proto for proto, roles in reached if "operand" in roles]
+    return frozenset(proto.name for proto, _ in reached) - _tables_of_rotations(operands)
+
+
+def _tables_of_rotations(protos: Iterable[onnx.TensorProto]) -> frozenset[str]:
+    arrays = {proto.name: numpy_helper.to_array(proto) for proto in protos}
+    return rotations({name: array.astype(np.float64) for name, array in arrays.items()})
 
 
 def integer_weights(graph: onnx.GraphProto) -> tuple[str, ...]:

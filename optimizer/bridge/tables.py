@@ -13,6 +13,7 @@ _MOVES = frozenset(
     {"Cast", "Concat", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "Expand"}
 )
 _ENOUGH = 3  # points; fewer values are on some line by chance
+_ROUNDED = 4e-3  # of numbers up to 1, in half precision
 _SPACING = 1e-4  # relative, of what float32 leaves of an even step
 
 
@@ -67,3 +68,20 @@ def _moved_from(names: Iterable[str], producers: Mapping[str, onnx.NodeProto]) -
         if node is not None and node.op_type in _MOVES:
             pending += node.input if node.op_type == "Concat" else node.input[:1]
     return found
+
+
+def rotations(arrays: Mapping[str, npt.NDArray[np.float64]]) -> frozenset[str]:
+    """Names of matrices that are cosine and sine of the same angles: squares add to 1."""
+    found: set[str] = set()
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for name, array in arrays.items():
+        wide = sum(length > 1 for length in array.shape)
+        if wide > 1 and np.abs(array).max() <= 1 + _ROUNDED and np.ptp(array) > _ROUNDED:
+            by_shape.setdefault(array.shape, []).append(name)
+    for names in by_shape.values():
+        for position, left in enumerate(names):
+            for right in names[position + 1 :]:
+                squares = arrays[left] ** 2 + arrays[right] ** 2
+                if np.abs(squares - 1).max() <= _ROUNDED:
+                    found.update((left, right))
+    return frozenset(found)

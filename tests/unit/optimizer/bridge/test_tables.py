@@ -123,3 +123,23 @@ def test_numbers_of_regions_that_make_a_mask_are_not_trained() -> None:
         "low": np.array(-100, np.float32),
     }
     assert _trained(nodes, constants) == set()
+
+
+def test_sines_and_cosines_of_positions_are_not_trained() -> None:
+    angle = np.arange(3)[:, None] * np.array([1.0, 0.3, 0.1, 0.03])
+    nodes = [
+        ("Mul", ["x", "cosine"], ["a"]),
+        ("Mul", ["x", "sine"], ["b"]),
+        ("Add", ["a", "b"], ["c"]),
+        ("Mul", ["c", "gain"], ["d"]),
+        ("Add", ["d", "shift"], ["y"]),
+    ]
+    constants = {
+        "cosine": np.cos(angle).astype(np.float32),
+        "sine": np.sin(angle).astype(np.float32),
+        "gain": np.ones((3, 4), np.float32),
+        "shift": np.zeros((3, 4), np.float32),
+    }
+    assert _trained(nodes, constants) == {"gain", "shift"}
+    constants["sine"] = constants["sine"] + np.float32(0.1)
+    assert _trained(nodes, constants) == set(constants)
