@@ -5,6 +5,7 @@ file means, whatever it does. ``torch.func.vmap`` does so in one go; a graph tha
 (its steps depend on the data) is run in a loop.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -116,7 +117,9 @@ def _takes(body: TrainableGraph, has_rows: tuple[bool, ...], one: list[Tensor]) 
         if not all(x.dim() and x.shape[0] == 1 for x in _listed(once)):
             return None
         try:
-            mapped = RowByRow(body, has_rows, is_vectorised=True)(*two)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # vmap warns where it is a slow loop of its own
+                mapped = RowByRow(body, has_rows, is_vectorised=True)(*two)
         except Exception:  # noqa: BLE001  so can what vmap does not know
             return False
     pairs = zip(_listed(mapped), _listed(looped), strict=True)
