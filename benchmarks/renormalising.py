@@ -8,13 +8,14 @@ Runtime on test images that neither training nor search has seen::
     python -m benchmarks.renormalising --archive cifar10-jpeg.tar.xz --cache FOLDER \
         --out benchmarks/results/renormalising.json
 
-Needs Pillow, for decoding. Half an hour on one core; what is in the cache is not done again, and
-networks that are not run keep their place in the output.
+Needs Pillow, for decoding. Half an hour on one core; what is in the cache or in the output already
+is not done again.
 """
 
 import argparse
 import copy
 import io
+import itertools
 import json
 import statistics
 import tarfile
@@ -307,12 +308,13 @@ def main() -> None:
     for depth in chosen.depths:
         files = files_of(depth, arrays, chosen.cache)
         originals = {name: judged(model, arrays) for name, model in files.items()}
-        runs: dict[str, list[dict[str, Any]]] = {}
-        for seed in SEEDS:
-            for arm in DEPTHS[depth]:
-                file, setting, lr = ARMS[arm]
-                runs.setdefault(arm, []).append(compressed(files[file], arrays, setting, lr, seed))
-                networks[f"ResNet-{6 * depth + 2}"] = summary(originals, runs)
+        name = f"ResNet-{6 * depth + 2}"
+        runs: dict[str, list[dict[str, Any]]] = networks.get(name, {}).get("runs", {})
+        for seed, arm in itertools.product(SEEDS, DEPTHS[depth]):
+            file, setting, lr = ARMS[arm]
+            if all(run["seed"] != seed for run in runs.setdefault(arm, [])):
+                runs[arm].append(compressed(files[file], arrays, setting, lr, seed))
+                networks[name] = summary(originals, runs)
                 print(depth, arm, runs[arm][-1], flush=True)
                 chosen.out.write_text(json.dumps(document(networks), indent=1) + "\n")
 
@@ -324,6 +326,7 @@ def summary(
     means = {
         arm: round(statistics.fmean(run["accuracy"] for run in found), 4)
         for arm, found in runs.items()
+        if found
     }
     return {"original_accuracy": dict(originals), "mean_accuracy": means, "runs": dict(runs)}
 

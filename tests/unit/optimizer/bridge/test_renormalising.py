@@ -213,9 +213,9 @@ def test_a_gate_is_left_alone() -> None:
         helper.make_node("Relu", ["a"], ["b"]),
         *head("b"),
     ]
-    left = refused(nodes, gate_w=(3, 3, 1, 1), gate_b=(3,), head_w=(3, 2))
-    assert set(left) <= {"with one value per channel", "with too few values in a batch"}
-    assert sum(left.values()) == 1
+    weights = {"gate.w": floats(3, 3, 1, 1), "gate.b": floats(3), "head.w": floats(3, 2)}
+    imported = import_model(model_of(nodes, {"x": RGB}, ["y"], weights))
+    assert renormalise(imported, batches(size=32)).left == {"with one value per channel": 1}
 
 
 def test_batches_of_few_values_are_not_measured() -> None:
