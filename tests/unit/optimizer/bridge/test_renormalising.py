@@ -111,6 +111,19 @@ def test_every_weight_and_every_norm_gets_a_gradient() -> None:
         assert gradient.any(), name
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_trains_it(dtype: torch.dtype) -> None:
+    imported = renormalised(folded_network())
+    (x,) = batches(1)[0]
+    with torch.autocast("cpu", dtype=dtype):
+        output = imported.module.train()(x)
+    assert output.dtype == dtype
+    output.float().square().mean().backward()
+    for name, parameter in imported.module.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
 def test_copies_and_pickles_keep_the_norms() -> None:
     imported, feeds = renormalised(folded_network()), {"x": floats(4, 3, 8, 8)}
     pickled = pickle.loads(pickle.dumps(imported))  # noqa: S301
