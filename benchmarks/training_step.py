@@ -5,11 +5,13 @@
 ``PEER`` is an environment with torch, torchvision, onnx, onnxscript and what ``optimizer.bridge``
 needs. Every network is exported with its BatchNorms, imported, and trained beside itself on the
 same batch: forward, cross-entropy, backward, a step of SGD. The two take turns, and who is first
-changes from round to round. ``--forms`` adds others beside it: ``unfused`` (what exporters split
-stays split), ``channels_last`` (channels innermost in memory), ``checkpointed`` (in six parts,
-whose activations are computed twice; with the peak of live memory of each form). On the CPU seconds
-are processor time on one thread, on a GPU wall time with a synchronisation at both ends; reported
-are medians. The losses of the first step and of the last must agree.
+changes from round to round. On the CPU seconds are processor time on one thread, on a GPU wall
+time with a synchronisation at both ends; reported are medians. The losses of the first step must
+agree; those of the last are shown.
+
+``--forms`` adds others: ``unfused`` (what exporters split stays split), ``channels_last`` (channels
+innermost in memory), ``checkpointed`` (in six parts that are computed twice; with the peak of live
+memory of each form).
 """
 
 import argparse
