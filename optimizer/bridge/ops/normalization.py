@@ -27,8 +27,9 @@ def batch_norm(call: Call) -> list[Value]:
     if mean.initializer is None or variance.initializer is None:
         if not always:
             return [_with_given_statistics(call, epsilon)]
-        message = "in training form with computed statistics is not covered"
-        raise UnsupportedVariant(message)
+        module = AlwaysBatchNorm(epsilon, momentum, updates=False)
+        given = (call.write.tensor(mean), call.write.tensor(variance))
+        return call.write.emit_module("batch_norm", module, 3, x, scale, bias, *given)
     operands = (x, scale, bias, call.write.buffer(mean), call.write.buffer(variance))
     if always:
         module = AlwaysBatchNorm(epsilon, momentum)
@@ -82,7 +83,16 @@ class BatchNorm(torch.nn.Module):
 
 
 class AlwaysBatchNorm(BatchNorm):
-    """Batch normalisation of a graph exported in training mode: batch statistics in any mode."""
+    """Batch normalisation of a graph exported in training mode: batch statistics in any mode.
+
+    Attributes:
+        updates: Whether training updates the running statistics in place; those that the graph
+            computes are not ours to change.
+    """
+
+    def __init__(self, epsilon: float, momentum: float, *, updates: bool = True) -> None:
+        super().__init__(epsilon, momentum)
+        self.updates = updates
 
     def forward(  # type: ignore[override]
         self,
@@ -102,7 +112,7 @@ class AlwaysBatchNorm(BatchNorm):
             batch_variance = batch_variance * ((count - 1) / count)  # torch divides by one less
             new_mean = mean * self.momentum + batch_mean * (1 - self.momentum)
             new_variance = variance * self.momentum + batch_variance * (1 - self.momentum)
-            if self.training and not self.is_at_rest:
+            if self.updates and self.training and not self.is_at_rest:
                 mean.copy_(new_mean)
                 variance.copy_(new_variance)
         return normalised, new_mean, new_variance

@@ -12,12 +12,10 @@ import torch
 from graph_analysis import analyze, load_model
 from graph_analysis.masking import MASK_DOC
 from optimizer.bridge.module import ImportedModule, import_model
-from optimizer.errors import UnsupportedOperatorsError
 from tests.unit.optimizer.bridge.onnx_models import run_imported, run_ort
 
 FOLDER = Path(__file__).parents[5] / "shared" / "corpus"
 NAMES = sorted(path.name for path in FOLDER.glob("*.onnx.xz"))
-RECURRENT = ("gru", "lstm")
 QUICK = {
     "c_conv3d__dynamo20.onnx.xz",
     "c_unet__legacy17dyn.onnx.xz",
@@ -93,10 +91,6 @@ def test_a_graph_of_the_corpus(name: str) -> None:
     from load import load
 
     model = load(FOLDER / name)
-    if any(word in name for word in RECURRENT):
-        with pytest.raises(UnsupportedOperatorsError, match=r"'(GRU|LSTM)'"):
-            import_model(model)
-        return
     imported = import_model(model)
     assert imported.batch_is_free
     feeds = _feeds(model, 1)

@@ -1,24 +1,16 @@
-"""Every supported operator at every version that opsets 7 and later know, against ONNX Runtime.
-
-``python -m tests.unit.optimizer.bridge.test_opsets > docs/operators.md`` writes the table of what
-is covered; ``test_the_table_is_up_to_date`` compares.
-"""
-
-from pathlib import Path
+"""Every supported operator at every version that opsets 7 and later know, against ONNX Runtime."""
 
 import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-import optimizer
 from optimizer.bridge.module import import_model
 from optimizer.bridge.registry import find, supported_operators
 from tests.unit.optimizer.bridge.onnx_models import assert_same, one_node, run_imported, run_ort
 from tests.unit.optimizer.bridge.opset_cases import CASES, Case
 
 OLDEST = 7
-TABLE = Path(optimizer.__file__).parents[1] / "docs" / "operators.md"
 REFERENCE_ONLY = {"BitCast", "CumProd", "TensorScatter", "CausalConvWithState", "LinearAttention"}
 NEWEST_OF_RUNTIME = 26
 ONLY_MORE_TYPES = {"RoiAlign": 22, "MaxRoiPool": 22}
@@ -85,35 +77,6 @@ def oracle(op_type: str, model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -
     return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
 
 
-def table() -> str:
-    """The operators, the opsets that define them anew, and how many cases each is tested with."""
-    rows = []
-    count = 0
-    for op_type in OPERATORS:
-        opsets = opsets_of(op_type)
-        count += len(opsets)
-        tested = ", ".join(f"{opset} ({len(cases_of(op_type, opset))})" for opset in opsets)
-        rows.append(f"| {op_type} | {tested} |")
-    head = (
-        "# Operators that can be trained\n\n"
-        f"{len(OPERATORS)} operators of the standard domain in {count} versions, from opset "
-        f"{OLDEST} to {onnx.defs.onnx_opset_version()}. Per operator: the opsets that define it "
-        f"anew, {OLDEST} standing for whatever is older, and in brackets the nodes that are "
-        "compared with ONNX Runtime there, or with onnx's own evaluator where ONNX Runtime has no "
-        "such operator. Written by `python -m tests.unit.optimizer.bridge.test_opsets`.\n\n"
-        "| operator | opsets (nodes compared) |\n|---|---|\n"
-    )
-    return head + "\n".join(rows) + "\n"
-
-
-def test_the_table_is_up_to_date() -> None:
-    assert TABLE.read_text("utf-8") == table()
-
-
 def test_every_case_is_of_a_supported_operator() -> None:
     for case in CASES:
         assert find("", case.op_type, case.until) is not None, case.op_type
-
-
-if __name__ == "__main__":
-    print(table(), end="")  # noqa: T201
