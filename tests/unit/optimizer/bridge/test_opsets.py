@@ -1,5 +1,7 @@
 """Every supported operator at every version that opsets 7 and later know, against ONNX Runtime."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -36,7 +38,37 @@ def cases_of(op_type: str, opset: int) -> list[Case]:
     return [case for case in CASES if case.op_type == op_type and case.since <= opset <= case.until]
 
 
-OPERATORS = sorted(name for domain, name in supported_operators() if domain == "")
+# Not one node with arrays in and arrays out; each in all its forms in a test file of its own.
+ELSEWHERE = {
+    **dict.fromkeys(("If", "Loop"), "ops/test_control.py"),
+    "Scan": "ops/test_scan.py",
+    **dict.fromkeys(
+        (
+            *("ConcatFromSequence", "SequenceAt", "SequenceConstruct", "SequenceEmpty"),
+            *("SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap"),
+            *("SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
+        ),
+        "ops/test_sequences.py",
+    ),
+    **dict.fromkeys(
+        (
+            *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"),
+            *("RandomUniform", "RandomUniformLike"),
+        ),
+        "ops/test_random.py",
+    ),
+    **dict.fromkeys(
+        ("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"), "ops/test_quantization.py"
+    ),
+}
+OPERATORS = sorted(
+    name for domain, name in supported_operators() if domain == "" and name not in ELSEWHERE
+)
+
+
+def test_those_with_tests_elsewhere_have_them() -> None:
+    for op_type, path in ELSEWHERE.items():
+        assert op_type in (Path(__file__).parent / path).read_text("utf-8"), op_type
 
 
 @pytest.mark.parametrize("op_type", OPERATORS)

@@ -119,5 +119,5 @@ def test_definitions_are_those_of_the_runtime() -> None:
 
 def test_every_listed_operator_without_a_definition_elsewhere_has_one_here() -> None:
     for domain, name in importable_operators() or ():
-        if domain:
+        if domain and not onnx.defs.has(name, domain=domain):
             assert (domain, name) in RUNTIME_OPERATORS
