@@ -13,8 +13,8 @@ from graph_analysis.loading import load_model
 from graph_analysis.testing import HARD_CASES, fused
 from optimizer.bridge.importer import free_inputs
 from optimizer.bridge.module import import_model
-from optimizer.bridge.scopes import all_nodes
 from optimizer.bridge.registry import supported_operators
+from optimizer.bridge.scopes import all_nodes
 from optimizer.bridge.slots import MICROSOFT
 from tests.unit.optimizer.bridge.onnx_models import assert_same, run_imported, run_ort
 
