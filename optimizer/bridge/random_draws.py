@@ -13,12 +13,16 @@ Generators = dict[torch.device, torch.Generator]
 
 
 class Drawing(torch.nn.Module):
-    """Base of modules that draw. Copies and pickles begin the sequence of a seed anew."""
+    """Base of modules that draw. Copies and pickles begin the sequence of a seed anew.
+
+    ``drawn`` is how far the sequence of a seed is; a checkpoint keeps it.
+    """
 
     def __init__(self, seed: float | None) -> None:
         super().__init__()
         self.seed = seed
         self._generators: Generators = {}
+        self._resumed_at: torch.Tensor | None = None
 
     def generator(self, device: torch.device) -> torch.Generator | None:
         """Return the generator for a device; ``None`` is the one that torch has for it."""
@@ -27,11 +31,26 @@ class Drawing(torch.nn.Module):
         if device not in self._generators:
             (bits,) = struct.unpack("<I", struct.pack("<f", self.seed))  # ONNX has floats as seeds
             self._generators[device] = torch.Generator(device).manual_seed(bits)
+            if self._resumed_at is not None:
+                self._generators[device].set_state(self._resumed_at)
+                self._resumed_at = None
         return self._generators[device]
+
+    @property
+    def drawn(self) -> torch.Tensor | None:
+        """State of the generator of the last device; ``None`` before the first draw."""
+        if not self._generators:
+            return self._resumed_at
+        return list(self._generators.values())[-1].get_state()
+
+    @drawn.setter
+    def drawn(self, state: torch.Tensor | None) -> None:
+        self._generators = {}
+        self._resumed_at = state
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the generators out: they belong to a device and a run."""
-        return {**self.__dict__, "_generators": {}}
+        return {**self.__dict__, "_generators": {}, "_resumed_at": None}
 
     def extra_repr(self) -> str:
         """Show the seed."""

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from optimizer.bridge.random_draws import Drawing
 from optimizer.h2spg import H2SPG
 from optimizer.h2spg.state_keys import UNITS
 
 _MODULE, _OPTIMIZER, _BEST, _RNG = "module/", "optimizer/", "best/", "rng/"
+_DRAWN = "drawn/"  # below _RNG: sequences of seeds that the file gives single operators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,9 @@ def capture(
                 tensors[f"{_OPTIMIZER}{number}/{key}"] = value
     tensors |= {_BEST + name: tensor for name, tensor in (best or {}).items()}
     generator_tensors, generator_values = _generators()
+    for path, drawing in _drawings(module).items():
+        if drawing.drawn is not None:
+            generator_tensors[_RNG + _DRAWN + path] = drawing.drawn
     return Snapshot(
         step=optimizer.steps_done,
         tensors=copied(tensors | generator_tensors),
@@ -102,8 +107,15 @@ def restore(
     groups = [_with_tuples(group) for group in snapshot.values["param_groups"]]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     _set_generators(_below(_RNG, snapshot.tensors), snapshot.values["generators"])
+    drawn = _below(_RNG + _DRAWN, snapshot.tensors)
+    for path, drawing in _drawings(module).items():
+        drawing.drawn = drawn.get(path)
     best = copied(_below(_BEST, snapshot.tensors))
     return best or None, dict(snapshot.values["progress"])
+
+
+def _drawings(module: nn.Module) -> dict[str, Drawing]:
+    return {path: each for path, each in module.named_modules() if isinstance(each, Drawing)}
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

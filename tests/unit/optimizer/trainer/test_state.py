@@ -3,6 +3,7 @@ import random
 import numpy as np
 import torch
 
+from optimizer.bridge.ops.dropout import Dropout
 from optimizer.h2spg import H2SPG, Schedule
 from optimizer.trainer.state import capture, restore
 from tests.unit.optimizer.trainer.networks import FakeBinding, imported
@@ -55,3 +56,22 @@ def test_a_snapshot_does_not_change_with_the_run() -> None:
     assert torch.equal(snapshot.tensors["module/out.weight"], kept)
     assert restore(snapshot, one.module, optimizer)[0] is None
     assert torch.equal(one.tensors["out.weight"], kept)
+
+
+def test_the_sequence_of_a_seeded_operator_goes_on() -> None:
+    one, other = imported(), imported()
+    for each in (one, other):
+        each.module.add_module("noise", Dropout(3.0, with_mask=False))
+    noise, again = one.module.noise, other.module.noise
+    x = torch.ones(64)
+    noise(x, 0.5)
+    snapshot = capture(one.module, an_optimizer(one), best=None, progress={})
+    expected = noise(x, 0.5)
+    again(x, 0.5)
+    again(x, 0.5)
+    restore(snapshot, other.module, an_optimizer(other))
+    unused = capture(other.module, an_optimizer(other), best=None, progress={})
+    assert torch.equal(again(x, 0.5), expected)
+    assert not torch.equal(again(x, 0.5), expected)
+    restore(unused, other.module, an_optimizer(other))  # taken down before the first draw
+    assert torch.equal(again(x, 0.5), expected)
