@@ -255,6 +255,8 @@ def check_gradients(trial: Trial) -> Iterator[str]:
     value = loss()
     if value.requires_grad:
         value.backward()  # type: ignore[no-untyped-call]
+    if any(node.op_type == "If" for node in trial.loaded.flat.graph.node):
+        _take_other_branches(trial)
     zero, reached, hidden = [], 0, _behind_integers(trial)
     for name, tensor in trial.imported.tensors.items():
         if not isinstance(tensor, torch.nn.Parameter):
@@ -270,6 +272,26 @@ def check_gradients(trial: Trial) -> Iterator[str]:
             zero += [] if tensor.grad.any() else [name]
     trial.figures["weights_with_gradient"] = reached
     trial.figures["zero_gradients"] = zero
+
+
+_CHANGES: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+    torch.neg,
+    torch.abs,
+    lambda x: -x.abs(),
+    lambda x: x * 10,
+    torch.zeros_like,
+)
+
+
+def _take_other_branches(trial: Trial) -> None:
+    """Add the gradients of other inputs: a branch that is not taken has none."""
+    for change in _CHANGES:
+        tensors = [tensor_from_array(trial.feeds[name]) for name in trial.imported.input_names]
+        changed = [~x if x.dtype == torch.bool else change(x) for x in tensors]
+        result = trial.imported.module.train()(*changed)
+        results = result if isinstance(result, tuple | list) else (result,)
+        floats = [x.double().square().sum() for x in results if x.is_floating_point()]
+        torch.stack(floats).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _behind_integers(trial: Trial) -> set[str]:
@@ -329,7 +351,27 @@ def check_step(trial: Trial) -> Iterator[str]:
             if float(loss()) < before:
                 return
             rate /= 2
+        for parameter, was in zip(parameters, state, strict=True):
+            parameter.copy_(was)
+        if _is_saturated(trial, loss):
+            trial.figures["is_flat"] = True
+            return
     yield f"the loss stays at {before:.6g} or more down to a rate of {rate:.3g}"
+
+
+def _is_saturated(trial: Trial, loss: Callable[[], torch.Tensor]) -> bool:
+    """Whether weights that are off by some percent change nothing at all.
+
+    So it is with one number in all weights of a classifier; its gradient is what rounding leaves.
+    """
+    module, before = trial.imported.module, float(loss())
+    kept = copy.deepcopy(module.state_dict())
+    for parameter in module.parameters():
+        change = 0.02 * torch.randn_like(parameter, dtype=torch.float32)
+        parameter.mul_(1 + change.to(parameter.dtype))
+    after = float(loss())
+    module.load_state_dict(kept)
+    return after == before
 
 
 def check_write_back(trial: Trial) -> Iterator[str]:
