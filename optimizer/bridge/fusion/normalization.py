@@ -104,6 +104,7 @@ def _quotient(view: GraphView, x: fx.Node, root: fx.Node) -> fx.Node | None:
             is_call(reader, torch.div)
             and reader.args[1] is root  # type: ignore[union-attr]
             and view.is_number(reader.args[0], 1.0)  # type: ignore[union-attr]
+            and view.keeps_axes(reader, root, reader.args[0])  # type: ignore[union-attr, arg-type]
         )
         if not is_reciprocal:
             return None

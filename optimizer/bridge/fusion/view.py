@@ -61,17 +61,30 @@ class GraphView:
         return found is not None and math.isclose(found, wanted, rel_tol=4e-7, abs_tol=0.0)
 
     def with_number(self, node: Any, function: Function) -> tuple[fx.Node, float] | None:
-        """The operands of ``function(tensor, number)``, for symmetric ones in either order."""
+        """The operands of ``function(tensor, number)``, for symmetric ones in either order.
+
+        None if the number gives the result more axes than the tensor has.
+        """
         if not is_call(node, function) or node.kwargs or len(node.args) != 2:
             return None
         left, right = node.args
         number = self.number(right)
         if number is not None and isinstance(left, fx.Node):
-            return left, number
+            return (left, number) if self.keeps_axes(node, left, right) else None
         number = self.number(left)
         if number is not None and isinstance(right, fx.Node) and function in SYMMETRIC:
-            return right, number
+            return (right, number) if self.keeps_axes(node, right, left) else None
         return None
+
+    def keeps_axes(self, node: fx.Node, x: fx.Node, number: Any) -> bool:
+        """Whether ``node``, of ``x`` and a number, has the axes of ``x``.
+
+        One element of shape (1, 1, 1) gives a matrix a third axis.
+        """
+        tensor = self.tensor(number)
+        if tensor is None or tensor.dim() == 0:
+            return True
+        return rank(x) is not None and rank(node) == rank(x)
 
     def replace(self, node: fx.Node, function: Function, *args: Any, **kwargs: Any) -> fx.Node:
         """Have ``node`` computed by another call; what only it needed goes."""

@@ -148,3 +148,10 @@ def test_keys_of_one_head_for_all_stay() -> None:
     lines = PROJECTED + "j = ReduceMean(k)\ns = MatMul(q, j)" + END
     attributes = ATTRIBUTES | {"j": {"axes": [1], "keepdims": 1}}
     assert_left(network(lines, ("n", LENGTH, WIDTH), WEIGHTS | SPLIT, **attributes), X, attend)
+
+
+def test_weights_that_are_read_before_the_product_stay() -> None:
+    lines = "k = Transpose(x)\ns = MatMul(x, k)\np = Softmax(s)\nr = Relu(p)\no = MatMul(p, x)\n"
+    lines += "y = MatMul(r, o)"
+    model = network(lines, ("n", LENGTH, WIDTH), {}, k={"perm": [0, 2, 1]}, p={"axis": 2})
+    assert_left(model, X, attend)
