@@ -12,7 +12,7 @@ import onnx
 import torch
 
 from graph_analysis.bodies import graphs_of
-from graph_analysis.errors import ModelError
+from graph_analysis.errors import ModelError, SecateurError
 from graph_analysis.masking import MASK_DOC
 from optimizer.bridge.arrays import constant_proto, dtype_of, tensor_from_proto
 from optimizer.bridge.bindings import Binding, Bindings
@@ -29,7 +29,12 @@ from optimizer.bridge.registry import (
 )
 from optimizer.bridge.roles import integer_weights, trainable_initializers
 from optimizer.bridge.scopes import all_nodes
-from optimizer.bridge.unknown import names_read, unknown_operators, unsupported
+from optimizer.bridge.unknown import (
+    names_read,
+    unknown_operators,
+    unsupported,
+    untranslatable,
+)
 from optimizer.bridge.values import Value, constant_of
 from optimizer.bridge.writer import Writer
 from optimizer.errors import UnsupportedOperator, UnsupportedOperatorsError
@@ -139,6 +144,12 @@ class GraphImport:
             results = self._results(call, translator)
         except UnsupportedVariant as error:
             self._unsupported.append(unsupported(node, opset, str(error)))
+            self._lost.update(filter(None, node.output))
+            return
+        except SecateurError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no list of what odd nodes bring about ends
+            self._unsupported.append(unsupported(node, opset, untranslatable(error)))
             self._lost.update(filter(None, node.output))
             return
         if self._unsupported and any(True for _ in graphs_of(node)):

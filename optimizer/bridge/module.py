@@ -9,6 +9,7 @@ import onnx
 import torch
 from torch import fx
 
+from graph_analysis.soundness import check_sound
 from optimizer.bridge.arrays import (
     array_from_tensor,
     dtype_of,
@@ -26,7 +27,7 @@ from optimizer.bridge.roles import FLOATS
 from optimizer.bridge.rows import PREFIX, row_by_row
 from optimizer.bridge.scopes import prepare
 from optimizer.bridge.trainable_graph import TrainableGraph
-from optimizer.errors import UnsupportedOperatorsError
+from optimizer.errors import SecateurError, UnsupportedOperatorsError
 
 
 @dataclass(kw_only=True)
@@ -149,6 +150,16 @@ def import_model(model: onnx.ModelProto, *, fuse: bool = True) -> ImportedModule
         UnsupportedOperatorsError: Some operators have no torch function; lists all of them.
         ModelError: The graph is not well-formed, or a weight has a type that torch lacks.
     """
+    try:
+        return _imported(model, fuse=fuse)
+    except SecateurError:
+        raise
+    except Exception:
+        check_sound(model)  # what is not is at fault for it; says so itself
+        raise
+
+
+def _imported(model: onnx.ModelProto, *, fuse: bool) -> ImportedModule:
     prepared = prepare(with_bodies(model))
     model = prepared.model
     inputs = free_inputs(model.graph)

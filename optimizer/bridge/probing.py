@@ -8,7 +8,15 @@ import torch
 from optimizer.bridge.values import Value
 
 # What torch raises for shapes that do not fit or data that a meta tensor does not have.
-PROBE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
+PROBE_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    NotImplementedError,
+    ArithmeticError,  # an axis that is empty at this binding
+    AssertionError,  # how torch's own functions check their arguments
+)
 
 
 def map_values(argument: Any, function: Callable[[Value], Any]) -> Any:

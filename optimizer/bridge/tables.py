@@ -76,7 +76,9 @@ def rotations(arrays: Mapping[str, npt.NDArray[np.float64]]) -> frozenset[str]:
     by_shape: dict[tuple[int, ...], list[str]] = {}
     for name, array in arrays.items():
         wide = sum(length > 1 for length in array.shape)
-        if wide > 1 and np.abs(array).max() <= 1 + _ROUNDED and np.ptp(array) > _ROUNDED:
+        if not array.size or wide < 2:
+            continue
+        if np.abs(array).max() <= 1 + _ROUNDED and np.ptp(array) > _ROUNDED:
             by_shape.setdefault(array.shape, []).append(name)
     for names in by_shape.values():
         for position, left in enumerate(names):

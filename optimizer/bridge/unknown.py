@@ -38,6 +38,15 @@ def unsupported(node: onnx.NodeProto, opset: int, reason: str) -> UnsupportedOpe
     )
 
 
+def untranslatable(error: Exception) -> str:
+    """Return the reason of a node whose translation ended in an error that nobody foresaw."""
+    lines = str(error).strip().splitlines()
+    return (
+        "has inputs or attributes that cannot be translated "
+        f"({type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''})"
+    )
+
+
 def names_read(node: onnx.NodeProto) -> Iterator[str]:
     """Yield every name that a node or a node inside it reads, its own bodies' names included."""
     yield from node.input

@@ -230,10 +230,11 @@ def divide_by_neighbours(
 ) -> torch.Tensor:
     """``x / (bias + alpha / size * sum of squares over size channels) ** beta``."""
     channels = x.shape[1]
-    before = (size - 1) // 2
-    squares = functional.pad((x * x).flatten(2), (0, 0, before, size - 1 - before))
+    below = (size - 1) // 2
+    before, after = min(below, channels), min(size - 1 - below, channels)  # beyond there is nothing
+    squares = functional.pad((x * x).flatten(2), (0, 0, before, after))
     total = squares[:, :channels]
-    for shift in range(1, size):
+    for shift in range(1, before + after + 1):
         total = total + squares[:, shift : shift + channels]
     return x / (bias + alpha / size * total.reshape(x.shape)) ** beta
 

@@ -46,6 +46,12 @@ def _trained(nodes: list[tuple], constants: dict[str, np.ndarray]) -> set[str]:
     return {name for name, tensor in imported.tensors.items() if tensor.requires_grad}
 
 
+def test_constants_without_elements_are_nothing_to_train() -> None:
+    constants = {"empty": np.zeros((0, 3, 4), np.float32), "w": floats(4, 4)}
+    nodes = [("MatMul", ["x", "w"], ["a"]), ("Sum", ["a"], ["y"]), ("Exp", ["empty"], ["unread"])]
+    assert _trained(nodes, constants) == {"w"}
+
+
 def test_weights_behind_functions_are_found() -> None:
     nodes = [
         ("Clip", ["scale", "", "limit"], ["clipped"]),

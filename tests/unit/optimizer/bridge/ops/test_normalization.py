@@ -139,6 +139,14 @@ def test_local_response_norm() -> None:
     assert_like_ort("LRN", [floats(2, 6, 3, 3)], size=3, alpha=0.1, beta=0.6, bias=1.5)
 
 
+@pytest.mark.parametrize("size", [8, 11, 100_000_001])
+def test_local_response_norm_over_more_channels_than_there_are(size: int) -> None:
+    x = floats(2, 4, 3, 3)
+    model, feeds = one_node("LRN", [x], size=size, alpha=0.5 * size)
+    expected = x / (1 + 0.5 * (x * x).sum(1, keepdims=True)) ** 0.75
+    assert_same(run_imported(import_model(model), feeds), [expected])
+
+
 def test_mean_variance_norm() -> None:
     assert_like_ort("MeanVarianceNormalization", [floats(2, 3, 4, 4)], opset=13)
 
