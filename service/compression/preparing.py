@@ -16,6 +16,7 @@ from optimizer.bridge.module import ImportedModule, import_model
 from optimizer.trainer.plan import plan
 from optimizer.trainer.setting import device_of
 from service.compression.agreement import SAMPLES, check_import
+from service.compression.integers import check_integers
 from service.compression.machine import num_cpus
 from service.compression.reporting import Phases, Report, say
 from service.compression.run_directory import RunDirectory
@@ -58,6 +59,7 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     _say_what_is_not_done(subject, imported, classes, report)
     phases.begin("comparing")
     check_import(imported, subject.model, _some(subject), recipe.seed)
+    check_integers(subject.analysis, imported, _some(subject), recipe.seed)
     phases.begin("baseline")
     run.baseline.write_text(json.dumps(_baseline(subject, classes, phases)))
     phases.end()
