@@ -95,7 +95,7 @@ def check_given(model: onnx.ModelProto, given: Mapping[str, tuple[int, ...]]) ->
         message = f"no input is called {unknown[0]!r}; check --input-shape"
         raise ModelError(message, code="invalid-request", param=unknown[0])
     for name, shape in given.items():
-        if inputs[name].type.HasField("tensor_type"):
+        if inputs[name].type.tensor_type.HasField("shape"):
             _check_fits(inputs[name], shape)
 
 

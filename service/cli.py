@@ -61,3 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: cannot use{where}: {error.strerror or error}\n")
         return 2
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

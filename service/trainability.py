@@ -153,6 +153,7 @@ def examine(
     model = load_model(source).model
     known = dict(input_shapes or {})
     check_given(model, known)
+    _give_ranks(model, known)
     found = Trainability(operators=_count(model.graph))
     try:
         imported = import_model(model)
@@ -163,11 +164,19 @@ def examine(
     try:
         specs = input_specs(model)
     except SecateurError as error:
-        found.failure = str(error)
+        found.failure = f"{error}, or the shape of a tensor with --input-shape"
         return found
     feeds = _compare_outputs(found, imported, model, candidates(specs, batch_size, known, rng))
     _train(found, imported, model, _in_batches(specs, feeds, imported, batch_size))
     return found
+
+
+def _give_ranks(model: onnx.ModelProto, known: Mapping[str, tuple[int, ...]]) -> None:
+    """State the number of axes of inputs that the file leaves open."""
+    for value in model.graph.input:
+        tensor = value.type.tensor_type
+        if value.name in known and not tensor.HasField("shape"):
+            tensor.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in known[value.name])
 
 
 def qualified(domain: str, op_type: str) -> str:

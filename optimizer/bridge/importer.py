@@ -91,6 +91,8 @@ class GraphImport:
         self.translate(self._graph.node)
         if self._unsupported:
             raise UnsupportedOperatorsError(_merged(self._unsupported))
+        for info in free_inputs(self._graph):
+            _refuse_strings(info)
         outputs = [self.lookup(info.name, "the graph's outputs") for info in self._graph.output]
         outputs = [self.writer.tensor(each) if each.is_tensor else each for each in outputs]
         if any(self._has_lost_batch(output) for output in outputs):
@@ -103,8 +105,7 @@ class GraphImport:
         is_optional = info.type.HasField("optional_type")
         kind = info.type.optional_type.elem_type if is_optional else info.type
         is_sequence = kind.HasField("sequence_type")
-        kind = kind.sequence_type.elem_type if is_sequence else kind
-        dtype = dtype_of(kind.tensor_type.elem_type) or torch.float32
+        dtype = dtype_of(_element_kind(info)) or torch.float32
         value = self.writer.input(binding.name, dtype, binding.shapes)
         return replace(value, is_sequence=is_sequence, is_optional=is_optional)
 
@@ -265,6 +266,25 @@ class GraphImport:
         graph.initializer.extend(self._initializers.values())
         graph.node.extend(node for node in self._flat.node if node.op_type != "Constant")
         return graph
+
+
+def _refuse_strings(info: onnx.ValueInfoProto) -> None:
+    if _element_kind(info) == onnx.TensorProto.STRING:
+        message = (
+            f"input '{info.name}' holds strings, which torch cannot; cut what reads it from the "
+            "graph and feed numbers"
+        )
+        raise ModelError(message, code="model-dtype", param=info.name)
+
+
+def _element_kind(info: onnx.ValueInfoProto) -> int:
+    """ONNX element type of an input, of its tensors if it is a sequence or an optional."""
+    kind = info.type
+    if kind.HasField("optional_type"):
+        kind = kind.optional_type.elem_type
+    if kind.HasField("sequence_type"):
+        kind = kind.sequence_type.elem_type
+    return int(kind.tensor_type.elem_type)
 
 
 def free_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:

@@ -1,6 +1,7 @@
 """The command line from the outside: results, one-line errors, exit codes, nothing left behind."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -155,3 +156,9 @@ def test_the_options_of_analyze_and_solve_are_the_same(
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip()
+
+
+def test_it_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "service.cli", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip()

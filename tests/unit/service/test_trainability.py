@@ -208,6 +208,17 @@ def test_an_input_without_a_rank_is_a_clear_failure() -> None:
     assert "input 'what' is no tensor of known rank" in str(found.error)
 
 
+def test_the_shape_of_an_input_without_a_rank_can_be_given() -> None:
+    model = onnx.load_model_from_string(linear())
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    found = examine(model.SerializeToString(), input_shapes={"x": (2, 3)})
+    assert found.error is None
+    assert found.weights == 1
+    assert found.step_ms is not None
+    assert found.max_difference is not None
+    assert found.max_difference < 1e-6
+
+
 def test_what_onnx_runtime_refuses_still_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> object:
         message = "no\nkernel"

@@ -329,6 +329,16 @@ def test_broken_graphs_are_refused_with_the_name_at_fault() -> None:
     assert caught.value.code == "model-dtype"
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_inputs_of_strings_are_refused_by_name(is_read: bool) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Identity", ["text"], ["z"])]
+    model = model_of(nodes, {"x": ("n", 2)}, ["y", "z"] if is_read else ["y"], {})
+    model.graph.input.append(helper.make_tensor_value_info("text", TensorProto.STRING, [1]))
+    with pytest.raises(ModelError, match="input 'text' holds strings") as caught:
+        import_model(model)
+    assert caught.value.code == "model-dtype"
+
+
 def test_shared_weights_stay_shared() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"]),
