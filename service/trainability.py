@@ -25,7 +25,7 @@ from graph_analysis.shapes import check_given
 from graph_analysis.soundness import bodies_of
 from optimizer.bridge.arrays import tensor_from_array
 from optimizer.bridge.module import ImportedModule, import_model
-from optimizer.bridge.roles import trainable_initializers
+from optimizer.bridge.roles import left_alone, trainable_initializers
 from optimizer.errors import UnsupportedOperator, UnsupportedOperatorsError
 from service.compression.agreement import compare, distance, outputs_of
 
@@ -58,6 +58,8 @@ class Trainability:
         step_ms: Median milliseconds of a step: forward, backward, SGD.
         batch_size: Samples per step.
         shapes: Input shapes of a step.
+        constants: Float tensors of the file that training leaves as they are: masks, tables and
+            what else looks like no weight.
         notes: What could not be done, and why.
         failure: Why no training step runs.
     """
@@ -73,6 +75,7 @@ class Trainability:
     step_ms: float | None = None
     batch_size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    constants: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     failure: str | None = None
 
@@ -123,6 +126,7 @@ class Trainability:
             "weights_without_gradient": self.missed,
             "weights_with_zero_gradient": list(self.zero),
             "parameters": self.parameters,
+            "constants": list(self.constants),
             "step_ms": self.step_ms,
             "batch_size": self.batch_size,
             "input_shapes": {name: list(shape) for name, shape in self.shapes.items()},
@@ -150,7 +154,8 @@ def examine(
     Raises:
         ModelError: The file cannot be used at all, or a shape does not fit it.
     """
-    model = load_model(source).model
+    loaded = load_model(source)
+    model = loaded.model
     known = dict(input_shapes or {})
     check_given(model, known)
     _give_ranks(model, known)
@@ -167,7 +172,7 @@ def examine(
         found.failure = f"{error}, or the shape of a tensor with --input-shape"
         return found
     feeds = _compare_outputs(found, imported, model, candidates(specs, batch_size, known, rng))
-    _train(found, imported, model, _in_batches(specs, feeds, imported, batch_size))
+    _train(found, imported, loaded.flat.graph, _in_batches(specs, feeds, imported, batch_size))
     return found
 
 
@@ -286,7 +291,7 @@ def _in_batches(
 
 
 def _train(
-    found: Trainability, imported: ImportedModule, model: onnx.ModelProto, feeds: Feeds
+    found: Trainability, imported: ImportedModule, flat: onnx.GraphProto, feeds: Feeds
 ) -> None:
     """Gradients of one step and the time of some more."""
     weights = {
@@ -294,7 +299,8 @@ def _train(
         for name, tensor in imported.tensors.items()
         if isinstance(tensor, torch.nn.Parameter)
     }
-    unread = trainable_initializers(model.graph) & set(imported.fixed)
+    unread = trainable_initializers(flat) & set(imported.fixed)
+    found.constants = left_alone(flat, {*weights, *unread})
     found.weights = len(weights) + len(unread)
     found.parameters = sum(tensor.numel() for tensor in weights.values())
     found.missed = dict.fromkeys(sorted(unread), _NOT_READ)
@@ -304,7 +310,9 @@ def _train(
         found.failure = found.failure or "it has no float weights"
     if found.failure is None:
         found.failure = _step_and_time(found, imported, weights, feeds)
-    if found.failure is not None:
+    if found.failure is None and len(found.missed) == found.weights:
+        found.failure = "no finite gradient reaches any weight"
+    elif found.failure is not None:
         found.missed |= dict.fromkeys(weights, _NOT_STEPPED)
 
 

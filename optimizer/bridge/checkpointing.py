@@ -140,7 +140,9 @@ def _stretches(calls: Sequence[fx.Node], parts: int) -> list[list[fx.Node]]:
 
 def _is_overwritten(node: fx.Node) -> bool:
     return any(
-        getattr(reader.target, "__name__", "").endswith("_") or reader.kwargs.get("inplace")
+        getattr(reader.target, "__name__", "").endswith("_")
+        or reader.kwargs.get("inplace")
+        or (reader.target is operator.getitem and _is_overwritten(reader))
         for reader in node.users
     )
 

@@ -12,6 +12,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto
 
 from optimizer.bridge.registry import find
+from optimizer.bridge.scopes import all_nodes
 
 BY_BODY = frozenset({("ai.onnx.preview", "FlexAttention")})  # imported in this way only
 BODY_DOC = "secateur: part of a body"  # doc string of the nodes that come out of a body
@@ -130,7 +131,7 @@ def _function(
 def _is_covered(function: FunctionProto, opsets: Opsets) -> bool:
     """Whether all operators have a translator, the same at the body's version and the model's."""
     own = {_standard(item.domain): item.version for item in function.opset_import}
-    for node in _all_nodes(function.node):
+    for node in all_nodes(function.node):
         domain = _standard(node.domain)
         version = opsets.get(domain)
         if version is None:
@@ -142,14 +143,6 @@ def _is_covered(function: FunctionProto, opsets: Opsets) -> bool:
         if translator is None and not _is_candidate(node, opsets):
             return False
     return True
-
-
-def _all_nodes(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(graph.node)
 
 
 def _renamed(

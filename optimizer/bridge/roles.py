@@ -4,7 +4,7 @@
 "every initializer of a layer" would miss weights behind a Transpose or in a plain Add.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -21,6 +21,7 @@ from optimizer.bridge.control_roles import (
     sources,
 )
 from optimizer.bridge.narrow import INTEGERS as NARROW_INTEGERS
+from optimizer.bridge.scopes import all_nodes
 from optimizer.bridge.slots import MICROSOFT, MICROSOFT_SLOTS, Role
 from optimizer.bridge.tables import angles, is_table, rotations
 
@@ -87,6 +88,7 @@ _THROUGH: Mapping[str, tuple[int, ...]] = {
 }
 _SHAPES = frozenset({"Shape", "Size"})
 _DRAWS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
+_STATISTICS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 _MASKED_OUT = -1e4  # an additive mask holds this or less where nothing may be attended to
 _LOW_MASK = -10.0
 
@@ -125,6 +127,32 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
 def _tables_of_rotations(protos: Iterable[onnx.TensorProto]) -> frozenset[str]:
     arrays = {proto.name: numpy_helper.to_array(proto) for proto in protos}
     return rotations({name: array.astype(np.float64) for name, array in arrays.items()})
+
+
+def left_alone(graph: onnx.GraphProto, trained: Container[str]) -> tuple[str, ...]:
+    """Return the names of float tensors that are read but not ``trained``, in the graph's order.
+
+    Masks, tables, statistics: what could be taken for weights. Those of one element are not named,
+    nor running statistics.
+
+    Args:
+        graph: As in ``trainable_initializers``.
+        trained: Names of the parameters.
+    """
+    read = {
+        name
+        for node in graph.node
+        for slot, name in enumerate(node.input)
+        if slot not in _STATISTICS.get(node.op_type, ())
+    }
+    return tuple(
+        proto.name
+        for proto in graph.initializer
+        if proto.data_type in FLOATS
+        and np.prod(proto.dims, dtype=np.int64) > 1
+        and proto.name in read
+        and proto.name not in trained
+    )
 
 
 def integer_weights(graph: onnx.GraphProto) -> tuple[str, ...]:
@@ -197,9 +225,8 @@ def _spread(nodes: Iterable[onnx.NodeProto], variable: set[str]) -> None:
             )
             continue
         inputs = set(node.input[:1] if node.op_type in _MOVES else node.input)
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                inputs.update(name for inner in body.node for name in inner.input)
+        for inner in all_nodes([node])[:-1]:
+            inputs.update(inner.input)
         if inputs & variable:
             variable.update(node.output)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
-from graph_analysis.soundness import bodies_of
+from graph_analysis.bodies import graphs_of
 from optimizer.bridge.integer_operators import why_missing
 from optimizer.bridge.registry import find
 from optimizer.errors import UnsupportedOperator
@@ -22,7 +22,7 @@ def unknown_operators(
     opset = opsets.get(node.domain or "ai.onnx", 1)
     if find(node.domain, node.op_type, opset) is None:
         yield unsupported(node, opset, why_missing(node.op_type))
-    for body in bodies_of(node):
+    for _, body in graphs_of(node):
         for inner in body.node:
             yield from unknown_operators(inner, opsets)
 
@@ -50,7 +50,7 @@ def untranslatable(error: Exception) -> str:
 def names_read(node: onnx.NodeProto) -> Iterator[str]:
     """Yield every name that a node or a node inside it reads, its own bodies' names included."""
     yield from node.input
-    for body in bodies_of(node):
+    for _, body in graphs_of(node):
         yield from (info.name for info in body.output)
         for inner in body.node:
             yield from names_read(inner)

@@ -68,6 +68,11 @@ def show(found: "Trainability", console: Console) -> None:
         console.print(f"  without                   {len(found.missed) - _MISSED_SHOWN} more")
     if found.zero:
         console.print(f"  0 on these inputs         {', '.join(found.zero)}", markup=False)
+    if found.constants:
+        shown = ", ".join(found.constants[:_MISSED_SHOWN])
+        more = len(found.constants) - _MISSED_SHOWN
+        tail = f" and {more} more" if more > 0 else ""
+        console.print(f"left as they are            {shown}{tail}", markup=False)
     if found.step_ms is not None:
         console.print(
             f"training step               {found.step_ms:.1f} ms, batch of {found.batch_size}"

@@ -34,6 +34,7 @@ from graph_analysis.pipeline import analyze
 from graph_analysis.solution import Solution
 from optimizer.bridge.arrays import tensor_from_array
 from optimizer.bridge.module import ImportedModule, import_model
+from optimizer.bridge.roles import left_alone
 from optimizer.errors import UnsupportedOperatorsError
 from tests.sweep.equality import Arrays, Judge, is_float, relative_difference, run_module, run_ort
 
@@ -42,7 +43,6 @@ _FLOATS = (1, 10, 11, 16)
 _HALVINGS = 30
 _FLAT = 1e-9  # squared gradient, of the loss
 _COARSE = 0.25  # relative L2 error of an autocast run that is still the same network
-_STATISTICS = {"BatchNormalization": (3, 4)}
 
 
 class NothingToCompareError(Exception):
@@ -148,26 +148,13 @@ def check_equal(trial: Trial) -> Iterator[str]:
     found = run_module(trial.imported, trial.feeds)
     trial.figures["max_difference"] = relative_difference(found, trial.expected)
     trial.figures["weights"] = len(list(trial.imported.module.parameters()))
-    trial.figures["untrained"] = _untrained(trial)
+    trial.figures["untrained"] = list(left_alone(trial.loaded.flat.graph, _parameters(trial)))
     yield from trial.judge.differences(found, trial.expected, trial.feeds)
 
 
-def _untrained(trial: Trial) -> list[str]:
-    """Float initializers of more than one element that training leaves alone, and their readers."""
-    live = trial.imported.tensors
-    readers: dict[str, set[str]] = {}
-    for node in trial.loaded.model.graph.node:
-        for slot, name in enumerate(node.input):
-            if slot not in _STATISTICS.get(node.op_type, ()):
-                readers.setdefault(name, set()).add(f"{node.op_type}:{slot}")
-    return [
-        f"{tensor.name} {list(tensor.dims)} {' '.join(sorted(readers[tensor.name]))}"
-        for tensor in trial.loaded.model.graph.initializer
-        if tensor.data_type in _FLOATS
-        and np.prod(tensor.dims, dtype=np.int64) > 1
-        and tensor.name in readers
-        and not isinstance(live.get(tensor.name), torch.nn.Parameter)
-    ]
+def _parameters(trial: Trial) -> set[str]:
+    live = trial.imported.tensors.items()
+    return {name for name, tensor in live if isinstance(tensor, torch.nn.Parameter)}
 
 
 def check_batch(trial: Trial) -> Iterator[str]:
@@ -255,6 +242,7 @@ def check_gradients(trial: Trial) -> Iterator[str]:
     value = loss()
     if value.requires_grad:
         value.backward()  # type: ignore[no-untyped-call]
+    own = [(each, each.grad) for each in trial.imported.module.parameters()]
     if any(node.op_type == "If" for node in trial.loaded.flat.graph.node):
         _take_other_branches(trial)
     zero, reached, hidden = [], 0, _behind_integers(trial)
@@ -272,6 +260,8 @@ def check_gradients(trial: Trial) -> Iterator[str]:
             zero += [] if tensor.grad.any() else [name]
     trial.figures["weights_with_gradient"] = reached
     trial.figures["zero_gradients"] = zero
+    for parameter, gradient in own:
+        parameter.grad = gradient
 
 
 _CHANGES: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
@@ -284,7 +274,9 @@ _CHANGES: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
 
 
 def _take_other_branches(trial: Trial) -> None:
-    """Add the gradients of other inputs: a branch that is not taken has none."""
+    """Take the gradients of other inputs in: a branch that is not taken has none."""
+    for parameter in trial.imported.module.parameters():
+        parameter.grad = None if parameter.grad is None else parameter.grad.clone()
     for change in _CHANGES:
         tensors = [tensor_from_array(trial.feeds[name]) for name in trial.imported.input_names]
         changed = [~x if x.dtype == torch.bool else change(x) for x in tensors]

@@ -51,7 +51,7 @@ def fuse_attention(view: GraphView) -> int:
     found = 0
     for weights in view.calls(torch.softmax):
         product, axis_count = sole_reader(weights), rank(weights)
-        if not is_call(product, torch.matmul) or product is None or axis_count not in {3, 4}:
+        if not is_call(product, torch.matmul) or axis_count not in {3, 4}:
             continue
         if weights.kwargs or weights.args[1] not in {-1, axis_count - 1}:
             continue
@@ -100,7 +100,7 @@ def _scores(view: GraphView, weights: fx.Node) -> _Scores | None:
         masked = _masked(view, node)
         if masked is None:
             return None
-        reader = node  # type: ignore[assignment]
+        reader = node
         node, mask = masked
     node, scale = _unscaled(view, node, reader)
     if not is_call(node, torch.matmul) or node.kwargs or len(node.users) != 1:
@@ -134,9 +134,8 @@ def _leaves_something(view: GraphView, mask: Any) -> bool:
         is_moderate = tensor.amax(-1).abs() <= _MODERATE
         return not mask.meta.get(CHANGES) and bool(is_moderate.all())
     while is_call(mask, *_MOVES):
-        mask = next(
-            node for node in mask.args if isinstance(node, fx.Node) and dtype(node) == dtype(mask)
-        )
+        moved = (node for node in mask.args if isinstance(node, fx.Node))
+        mask = next((node for node in moved if dtype(node) == dtype(mask)), None)
     return isinstance(view.tensor(mask), torch.nn.Parameter)
 
 

@@ -45,7 +45,7 @@ def _bent(view: GraphView, inner: fx.Node) -> fx.Node | None:
     if parts is None or not is_inside(argument, inner) or not view.is_number(parts[1], _ROOT):
         return None
     total = parts[0]
-    if not is_call(total, torch.add) or total.kwargs or not is_inside(total, argument):  # type: ignore[arg-type]
+    if not is_call(total, torch.add) or total.kwargs or not is_inside(total, argument):
         return None
     left, right = total.args
     for x, bend in ((left, right), (right, left)):
@@ -68,7 +68,7 @@ def _is_cube(view: GraphView, node: fx.Node, x: Any, reader: Any) -> bool:
         return False
     for single, square in (node.args, node.args[::-1]):
         if single is x and is_call(square, torch.mul) and is_inside(square, node):
-            return set(square.args) == {x}  # type: ignore[union-attr]
+            return set(square.args) == {x}
     return False
 
 
@@ -81,7 +81,7 @@ def _completed(view: GraphView, inner: fx.Node, x: fx.Node) -> fx.Node | None:
     has_half = has_x = False
     while not (has_half and has_x):
         reader = sole_reader(node)
-        if not is_call(reader, torch.mul, torch.div) or reader is None or reader.kwargs:
+        if not is_call(reader, torch.mul, torch.div) or reader.kwargs:
             return None
         halved = _is_half_of(view, reader, node)
         half, whole = _parts(view, reader, node, x)

@@ -68,6 +68,6 @@ def _transposed(weight: fx.Node, product: fx.Node) -> fx.Node | None:
     """What ``weight`` is the transposition of."""
     if is_call(weight, torch.permute) and is_inside(weight, product):
         source, order = weight.args
-        if isinstance(source, fx.Node) and tuple(order) == (1, 0):  # type: ignore[arg-type]
-            return source
+        is_swap = isinstance(order, tuple | list) and tuple(order) == (1, 0)
+        return source if is_swap and isinstance(source, fx.Node) else None
     return None

@@ -92,28 +92,29 @@ def _divided_by_root(
 
 def _quotient(view: GraphView, x: fx.Node, root: fx.Node) -> fx.Node | None:
     """``x / root``, or ``x`` times the reciprocal of the root."""
-    inverse: fx.Node | None
-    if is_call(root, torch.rsqrt):
-        inverse = root
-    elif is_call(root, torch.sqrt):
-        reader = sole_reader(root)
-        if is_call(reader, torch.div) and not reader.kwargs and reader.args == (x, root):  # type: ignore[union-attr]
-            return reader
-        inverse = reader
-        is_reciprocal = is_call(reader, torch.reciprocal) or (
-            is_call(reader, torch.div)
-            and reader.args[1] is root  # type: ignore[union-attr]
-            and view.is_number(reader.args[0], 1.0)  # type: ignore[union-attr]
-            and view.keeps_axes(reader, root, reader.args[0])  # type: ignore[union-attr, arg-type]
-        )
-        if not is_reciprocal:
+    inverse: fx.Node | None = root
+    if is_call(root, torch.sqrt):
+        inverse = sole_reader(root)
+        if is_call(inverse, torch.div) and not inverse.kwargs and inverse.args == (x, root):
+            return inverse
+        if not _is_reciprocal(view, inverse, root):
             return None
-    else:
+    elif not is_call(root, torch.rsqrt):
         return None
     product = sole_reader(inverse) if inverse is not None else None
-    if is_call(product, torch.mul) and set(product.args) == {x, inverse}:  # type: ignore[union-attr]
+    if is_call(product, torch.mul) and set(product.args) == {x, inverse}:
         return product
     return None
+
+
+def _is_reciprocal(view: GraphView, node: fx.Node | None, root: fx.Node) -> bool:
+    """Whether ``node`` is ``1 / root``."""
+    if is_call(node, torch.reciprocal):
+        return True
+    if not is_call(node, torch.div) or node.kwargs or node.args[1] is not root:
+        return False
+    one = node.args[0]
+    return view.is_number(one, 1.0) and view.keeps_axes(node, root, one)
 
 
 def _mean_square(view: GraphView, x: fx.Node) -> fx.Node | None:
@@ -139,7 +140,8 @@ def _is_mean_of(node: Any, x: Any) -> bool:
     if not is_call(node, mean) or node.args[0] is not x or not node.kwargs.get("keepdim"):
         return False
     axes, axis_count = node.args[1], rank(x)
-    is_float = dtype(x) is not None and dtype(x).is_floating_point  # type: ignore[union-attr]
+    element_type = dtype(x)
+    is_float = element_type is not None and element_type.is_floating_point
     return is_float and axis_count is not None and axes in ((-1,), (axis_count - 1,))
 
 
@@ -148,7 +150,7 @@ def _applied(
 ) -> tuple[fx.Node, fx.Node | None]:
     """``node`` scaled or shifted by a vector of the module, and the vector; else as it is."""
     reader = sole_reader(node)
-    if not is_call(reader, function) or reader is None or reader.kwargs or len(reader.args) != 2:
+    if not is_call(reader, function) or reader.kwargs or len(reader.args) != 2:
         return node, None
     left, right = reader.args
     vector = right if left is node else left

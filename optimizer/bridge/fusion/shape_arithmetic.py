@@ -37,11 +37,11 @@ def _is_host(node: fx.Node) -> bool:
 
 
 def _typed(argument: Any) -> Any:
-    """Arguments as a key: 1, 1.0 and True are equal in Python, but not here."""
+    """Arguments as a key: 1, 1.0 and True, and 0.0 and -0.0, are equal in Python, but not here."""
     if isinstance(argument, tuple | list):
         return tuple(_typed(item) for item in argument)
     if isinstance(argument, slice):
         return ("slice", *(_typed(part) for part in (argument.start, argument.stop, argument.step)))
     if isinstance(argument, fx.Node | torch.dtype | str) or argument is None:
         return argument
-    return (type(argument), argument)
+    return (type(argument), repr(argument))

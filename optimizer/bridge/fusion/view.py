@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 from torch import fx
@@ -116,7 +116,7 @@ class GraphView:
             pending += operands
 
 
-def is_call(node: Any, *functions: Function) -> bool:
+def is_call(node: Any, *functions: Function) -> TypeGuard[fx.Node]:
     """Whether a node calls one of ``functions``."""
     return isinstance(node, fx.Node) and node.op == "call_function" and node.target in functions
 
@@ -127,7 +127,7 @@ def sole_reader(node: fx.Node) -> fx.Node | None:
     return readers[0] if len(readers) == 1 and readers[0].op != "output" else None
 
 
-def is_inside(node: Any, reader: fx.Node) -> bool:
+def is_inside(node: Any, reader: Any) -> TypeGuard[fx.Node]:
     """Whether nothing but ``reader`` reads ``node``."""
     return isinstance(node, fx.Node) and sole_reader(node) is reader
 

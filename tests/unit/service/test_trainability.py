@@ -158,6 +158,19 @@ def test_weights_that_no_gradient_reaches_are_named() -> None:
     assert found.to_dict()["weights_with_gradient"] == 1
 
 
+def test_what_looks_like_no_weight_is_named() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Add", ["h", "mask"], ["m"]),
+        helper.make_node("Add", ["m", "bias"], ["y"]),
+    ]
+    mask = np.array([0, 0, -1e9, 0, 0], np.float32)
+    weights = {"w": floats(3, 5), "mask": mask, "bias": floats(5)}
+    found = examine(model_of(nodes, {"x": (TensorProto.FLOAT, ["n", 3])}, weights))
+    assert found.to_dict()["constants"] == ["mask"]
+    assert found.weights == 2
+
+
 def test_gradients_that_are_not_finite_or_zero_are_told_apart() -> None:
     extra = [
         helper.make_node("Sub", ["h", "h"], ["zero"]),
@@ -165,6 +178,7 @@ def test_gradients_that_are_not_finite_or_zero_are_told_apart() -> None:
     ]
     found = examine(linear(extra=extra))
     assert found.missed == {"w": "its gradient is not finite"}
+    assert "no finite gradient reaches any weight" in str(found.error)
     extra = [helper.make_node("Abs", ["h"], ["p"]), helper.make_node("Neg", ["p"], ["n"])]
     found = examine(linear(extra=[*extra, helper.make_node("Relu", ["n"], ["y"])]))
     assert found.missed == {}

@@ -1,4 +1,5 @@
 import copy
+import operator
 import pickle  # noqa: TID251 - data-parallel workers receive modules so
 
 import numpy as np
@@ -75,6 +76,22 @@ def test_gradients_and_statistics_are_the_same(parts: int, training: bool) -> No
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation form", "training form"])
+def test_what_is_overwritten_is_made_in_the_same_part(training: bool) -> None:
+    kept = import_model(tower(training=training)).checkpointed(parts=100)
+    parts = [module for module in kept.module.modules() if isinstance(module, Part)]
+    assert any(
+        node.target is torch.relu_ for part in parts for node in part.inner.graph.nodes
+    )  # or nothing would be looked at
+    for part in parts:
+        for node in part.inner.graph.nodes:
+            if node.target is torch.relu_:
+                assert node.args[0].op != "placeholder"
+                assert all(source.op != "placeholder" for source in node.args[0].args[:1]) or (
+                    node.args[0].target is not operator.getitem
+                )
 
 
 def test_outputs_names_copies_and_pickles() -> None:

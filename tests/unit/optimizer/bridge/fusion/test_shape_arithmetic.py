@@ -1,7 +1,13 @@
 import numpy as np
+import pytest
+import torch
+from torch import fx
 
 from optimizer.bridge import host
+from optimizer.bridge.fusion.shape_arithmetic import merge_shape_arithmetic
+from optimizer.bridge.fusion.view import GraphView
 from optimizer.bridge.module import import_model
+from optimizer.bridge.writer import PROBES
 from tests.unit.optimizer.bridge.fusion.patterns import calls, floats, network
 from tests.unit.optimizer.bridge.onnx_models import assert_same, run_imported, run_ort
 
@@ -37,3 +43,18 @@ def test_numbers_of_other_types_are_other_numbers() -> None:
     model = network(lines, ("n", 3, 4), {}, **types)
     x = floats(2, 3, 4)
     assert_same(run_imported(import_model(model), {"x": x}), run_ort(model, {"x": x}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "merged"),
+    [(1, 1, 1), (1, 1.0, 0), (1, True, 0), (0.0, -0.0, 0), ((1, 2), (1, 2.0), 0)],
+)
+def test_calls_are_equal_if_their_numbers_are_of_one_type(
+    one: object, other: object, merged: int
+) -> None:
+    graph = fx.Graph()
+    made = [graph.call_function(host.join, (number,)) for number in (one, other)]
+    for node in made:
+        node.meta[PROBES] = ((1,), (1,))
+    graph.output(tuple(made))
+    assert merge_shape_arithmetic(GraphView(graph, torch.nn.Module())) == merged
