@@ -2,15 +2,19 @@
 
 import copy
 import pickle  # noqa: TID251 - data-parallel workers receive modules so
+import warnings
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper
+from torch import fx
 
+from optimizer.bridge.bindings import choose_bindings
 from optimizer.bridge.module import ImportedModule, import_model
-from optimizer.bridge.rows import RowByRow
+from optimizer.bridge.rows import RowByRow, row_by_row
+from optimizer.bridge.trainable_graph import TrainableGraph
 from tests.unit.optimizer.bridge.onnx_models import (
     assert_same,
     floats,
@@ -81,6 +85,25 @@ def test_what_depends_on_the_data_is_run_in_a_loop() -> None:
     x = floats(3, 8)
     x[1] = 0
     assert_same(run_imported(imported, {"x": x}), _sample_by_sample(model, x))
+
+
+def _slow_under_vmap(x: torch.Tensor) -> torch.Tensor:
+    if torch._C._functorch.is_batchedtensor(x):
+        warnings.warn("a loop of its own", UserWarning, stacklevel=1)
+    return x * 2
+
+
+def test_what_vmap_itself_loops_over_is_run_in_turn() -> None:
+    for function, is_vectorised in ((torch.relu, True), (_slow_under_vmap, False)):
+        graph = fx.Graph()
+        graph.output(graph.call_function(function, (graph.placeholder("x"),)))
+        inputs = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 8])]
+        bindings = choose_bindings(inputs)
+        module = row_by_row(TrainableGraph(torch.nn.Module(), graph), bindings, [torch.float32])
+        assert module is not None
+        rows = module.get_submodule("rows")
+        assert isinstance(rows, RowByRow)
+        assert rows.is_vectorised is is_vectorised
 
 
 def test_weights_keep_their_names_and_copies_work() -> None:

@@ -64,6 +64,25 @@ def test_batch_norm_exported_in_training_mode_uses_batch_statistics_always() -> 
     np.testing.assert_allclose(imported.weights()["x3"], mean, rtol=1e-6)
 
 
+def test_training_form_leaves_statistics_that_the_graph_computes() -> None:
+    nodes = [
+        helper.make_node("Abs", ["m"], ["mean"]),
+        helper.make_node("Abs", ["v"], ["variance"]),
+        helper.make_node(
+            "BatchNormalization",
+            ["x", "s", "b", "mean", "variance"],
+            ["y", "new_mean", "new_variance"],
+            training_mode=1,
+        ),
+    ]
+    weights = dict(zip("sbmv", STATISTICS, strict=True))
+    imported = import_model(model_of(nodes, {"x": ("n", 3, 4, 4)}, ["y", "new_mean"], weights))
+    x = torch.from_numpy(floats(8, 3, 4, 4))
+    first, again = imported.module.train()(x), imported.module(x)
+    torch.testing.assert_close(first[1], again[1], rtol=0, atol=0)
+    np.testing.assert_array_equal(imported.weights()["m"], weights["m"])
+
+
 def test_batch_norm_with_statistics_as_outputs_before_opset_14_is_refused() -> None:
     model, _ = one_node("BatchNormalization", [floats(2, 3), *STATISTICS], opset=9, outputs=3)
     with pytest.raises(UnsupportedOperatorsError, match="outputs for its statistics"):
