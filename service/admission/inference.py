@@ -47,7 +47,10 @@ def check_inferred(model: onnx.ModelProto, limits: AdmissionLimits) -> onnx.Mode
     is_fused = has_runtime_operators(model)
     checked = with_own_domain(model) if is_fused else model
     try:
-        inferred = shape_inference.infer_shapes(checked, strict_mode=True, data_prop=False)
+        # check_type: without it nothing behind an operator that is defined by a body gets a type
+        inferred = shape_inference.infer_shapes(
+            checked, check_type=True, strict_mode=True, data_prop=False
+        )
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         _refuse_inference(str(error))
     check_activations(inferred, limits)

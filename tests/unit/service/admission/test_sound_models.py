@@ -7,7 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from graph_analysis.testing import HARD_CASES
 from service.admission import Admission, AdmissionLimits, TensorInfo, admit
+from service.admission.allowed import importable_operators
 from service.admission.inspection import inspect_bytes
 from service.admission.standard import standard_operators
 from service.errors import AdmissionError
@@ -161,3 +163,18 @@ def test_more_unknown_operators_than_fit_are_counted() -> None:
     with pytest.raises(AdmissionError, match="and 5 more") as caught:
         _inspect(m.model([*nodes, *m.chain("Relu")]))
     assert caught.value.code == "model-unsupported-op"
+
+
+@pytest.mark.parametrize("name", sorted(HARD_CASES))
+def test_hard_cases_are_admitted_if_they_can_be_imported(name: str) -> None:
+    model = HARD_CASES[name]()
+    operators = frozenset(importable_operators() or ())
+    used = {(node.domain, node.op_type) for node in model.graph.node}
+    if name.startswith("function_"):  # their own domain is that of the functions
+        used = {(domain, op_type) for domain, op_type in used if not domain}
+    if used <= operators:
+        assert inspect_bytes(model.SerializeToString(), _LIMITS, operators).nodes
+        return
+    with pytest.raises(AdmissionError) as refused:
+        inspect_bytes(model.SerializeToString(), _LIMITS, operators)
+    assert refused.value.code == "model-quantised"  # the only ones that cannot
