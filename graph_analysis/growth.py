@@ -1,6 +1,7 @@
-"""How a choice grows along an order of candidates: the answer to each, and any prefix of it.
+"""How a choice grows along an order of candidates: the answer to each, and any part of what goes.
 
-An answer depends on the candidates before it only, so one walk serves every prefix.
+An answer depends on the candidates before it only, so one walk serves every prefix. All that the
+walk lets go is valid together, and so is every part of it: fewer cuts leave more paths.
 """
 
 from bisect import bisect_left
@@ -12,6 +13,7 @@ from graph_analysis.pipeline import Analysis
 from graph_analysis.trace_graph import Edge
 
 Candidate = tuple[str, int]  # group id, unit
+Counts = Mapping[str, int]  # group id -> how many of the units that the walk lets go do go
 
 
 class Growth:
@@ -23,6 +25,12 @@ class Growth:
         order: The candidates.
         floor: Node group -> units that it keeps at least.
         known: Answers for structures, where a walk with the same beginning gave them.
+
+    Attributes:
+        order: As given.
+        start: As given.
+        units: Group id -> its units that may go, in the order given.
+        places: Their places in the order.
     """
 
     def __init__(
@@ -35,10 +43,10 @@ class Growth:
         known: Mapping[str, bool],
     ) -> None:
         self.order = order
-        self._start = start
+        self.start = start
+        self.units: dict[str, list[int]] = defaultdict(list)
+        self.places: dict[str, list[int]] = defaultdict(list)
         self._answers: dict[str, tuple[int, bool]] = {}
-        self._units: dict[str, list[int]] = defaultdict(list)  # that go, in the order given
-        self._places: dict[str, list[int]] = defaultdict(list)  # theirs in the order
         structures = analysis.structure_by_id
         self._size = {group.id: group.units for group in analysis.space.groups}
         erasing = _Erasing(analysis, [key for key in start if key in structures])
@@ -49,33 +57,54 @@ class Growth:
                 if goes:
                     erasing.add(key)
             else:
-                taken = len(self._units[key]) + len(start.get(key, ()))
+                taken = len(self.units[key]) + len(start.get(key, ()))
                 goes = taken < self._size[key] - floor[key]
             if goes:
-                self._units[key].append(unit)
-                self._places[key].append(place)
+                self.units[key].append(unit)
+                self.places[key].append(place)
 
     def answers_before(self, place: int) -> dict[str, bool]:
         """Answers for the structures that come before ``place``."""
         return {key: goes for key, (where, goes) in self._answers.items() if where < place}
 
-    def prefix(self, count: int, step: Mapping[str, int]) -> dict[str, set[int]]:
-        """The choice after the first ``count`` candidates.
+    def options(self, key: str, step: int = 1) -> list[int]:
+        """How many units of a group may go so that what it keeps is a multiple of ``step``.
+
+        Ascending; none is always among them.
+        """
+        most = len(self.units.get(key, ()))
+        kept = self._size[key] - len(self.start.get(key, ()))
+        return [0, *range(kept % step or step, most + 1, step)]
+
+    def counts(self, count: int, step: Mapping[str, int]) -> dict[str, int]:
+        """How many units of each group go with the first ``count`` candidates.
 
         Args:
             count: How many candidates count.
             step: Node group -> number that its kept units are a multiple of: the last units that
                 went are given back until they are.
         """
-        removed = {key: set(units) for key, units in self._start.items()}
-        for key, places in self._places.items():
+        found = {}
+        for key, places in self.places.items():
             goes = bisect_left(places, count)
             if key in step:
-                kept = self._size[key] - goes - len(self._start.get(key, ()))
+                kept = self._size[key] - goes - len(self.start.get(key, ()))
                 goes -= min(goes, -kept % step[key])
             if goes:
-                removed.setdefault(key, set()).update(self._units[key][:goes])
+                found[key] = goes
+        return found
+
+    def choice(self, counts: Counts) -> dict[str, set[int]]:
+        """The units that are removed when ``counts`` of those of each group go."""
+        removed = {key: set(units) for key, units in self.start.items()}
+        for key, goes in counts.items():
+            if goes:
+                removed.setdefault(key, set()).update(self.units[key][:goes])
         return removed
+
+    def prefix(self, count: int, step: Mapping[str, int]) -> dict[str, set[int]]:
+        """The choice after the first ``count`` candidates; ``step`` as in :meth:`counts`."""
+        return self.choice(self.counts(count, step))
 
 
 class _Erasing:

@@ -3,22 +3,24 @@
 ``Selection`` grows a solution towards a target; ``solve`` is the one-shot use of it without data.
 """
 
-from collections.abc import Mapping, Sequence
-from math import gcd
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import floor, gcd, inf, log10
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from onnx import numpy_helper
 
+from graph_analysis.counting import Counting, Price, price_of
 from graph_analysis.errors import InputError, TargetUnreachableError
 from graph_analysis.growth import Candidate, Growth
+from graph_analysis.landing import Budget, Landing
 from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import Group
 from graph_analysis.solution import Solution
 
-Quantity = Literal["macs", "parameters", "bytes"]
-_TOLERANCE = 0.01  # of the whole; below the target by more, a last large structure is left out
+Quantity = Literal["macs", "parameters", "bytes", "latency"]
+_RANDOM_ORDERS = 8  # of structures, where those of saliency and worth do not reach the target
 Saliency = Mapping[str, npt.NDArray[np.float64]]
 
 
@@ -32,6 +34,7 @@ class Selection:
             unit of several channels (a head, one of each convolution group) counts as so many.
         min_units: Units that every node group keeps at least.
         removed: Group id -> units to start from.
+        time: Predicts the time of a run of what remains; for a budget of latency.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class Selection:
         multiple: int | None = None,
         min_units: int | None = None,
         removed: Mapping[str, Sequence[int]] | None = None,
+        time: Price | None = None,
     ) -> None:
         self._analysis = analysis
         self._quantity = quantity
+        self._price = price_of(analysis, quantity, time)
         self._multiple = multiple or analysis.options.multiple
         self._removed = {key: set(units) for key, units in (removed or {}).items()}
         self._structures = analysis.structure_by_id
@@ -56,77 +61,171 @@ class Selection:
             self._floor[group.id] = max(floor, step) if group.units > step else floor
             if group.units > step > 1 and group.id not in self._structures:
                 self._step[group.id] = step
-        self._whole = self._cost({})
+        self._whole = max(self._cost({}), 1e-300)
 
     @property
     def remaining_ratio(self) -> float:
         """Share of the quantity that remains (0..1)."""
-        return self._cost(self._removed) / max(1, self._whole)
+        return self._cost(self._removed) / self._whole
 
     def solution(self) -> Solution:
         """The choice so far; units of groups that died with a structure are left out."""
-        dead = self._analysis.dead(self._unsorted(self._removed))
+        dead = self._dead(self._removed)
         alive = {k: sorted(v) for k, v in self._removed.items() if k not in dead}
         return Solution.of(self._analysis.space, alive)
 
-    def advance(self, saliency: Saliency, target_ratio: float) -> None:
+    def check(self, target_ratio: float) -> None:
+        """Refuse a budget that cannot be met, whatever the saliency will be.
+
+        Raises:
+            TargetUnreachableError: As :meth:`advance`.
+        """
+        ones = {group.id: np.ones(group.units) for group in self._analysis.space.groups}
+        self._reaching(ones, target_ratio, by_saliency=not self._structures)
+
+    def advance(
+        self, saliency: Saliency, target_ratio: float, *, now_ratio: float | None = None
+    ) -> None:
         """Remove units, lowest saliency first, until at most ``target_ratio`` remains.
+
+        Never more remains, and hardly less: within 1 % of the target, where some choice is that
+        close, or at least so close that nothing alone could come back (``landing``).
+
+        Args:
+            saliency: Group id -> of every unit.
+            target_ratio: What may remain in the end.
+            now_ratio: Go only as far as this, on the way there: nothing is removed that is not
+                part of what the target takes, so a step on the way cannot overshoot the end.
 
         Raises:
             TargetUnreachableError: Even removing all that may go leaves more.
         """
-        growth = self._grown(self._candidates(saliency), {})
-        budget = target_ratio * self._whole
-        best_choice = growth.prefix(len(growth.order), self._step)
-        best_cost = self._cost(best_choice)
-        if best_cost / max(1, self._whole) > target_ratio:
-            raise self._unreachable(target_ratio, best_cost / max(1, self._whole))
-        has_skipped = False
-        while True:
-            count = self._shortest_prefix(growth, budget)
-            if count is None:
-                break
-            choice = growth.prefix(count, self._step)
-            cost = self._cost(choice)
-            if cost > best_cost or not has_skipped:
-                best_choice, best_cost = choice, cost
-            near = cost >= (target_ratio - _TOLERANCE) * self._whole
-            if near or not count or growth.order[count - 1][0] not in self._structures:
-                break
-            # a structure too large for what was left of the budget: go on without it
-            without = [*growth.order[: count - 1], *growth.order[count:]]
-            growth = self._grown(without, growth.answers_before(count - 1))
-            has_skipped = True
-        self._removed = best_choice
+        growth = self._reaching(saliency, target_ratio)
+        budget = self._budget(target_ratio)
+        growth, counts = self._met(growth, budget)
+        if now_ratio is not None and now_ratio > target_ratio:
+            counts = self._on_the_way(growth, counts, self._budget(now_ratio))
+        self._removed = growth.choice(counts)
 
     def exhaust(self, saliency: Saliency) -> None:
         """Remove all that may go, lowest saliency first."""
         growth = self._grown(self._candidates(saliency), {})
         self._removed = growth.prefix(len(growth.order), self._step)
 
+    def _budget(self, ratio: float) -> Budget:
+        return Budget(whole=self._whole, ratio=ratio)
+
+    def _reaching(
+        self, saliency: Saliency, target_ratio: float, *, by_saliency: bool = True
+    ) -> Growth:
+        """An order along which the budget can be met: that of the saliency, if at all possible."""
+        budget, least = self._budget(target_ratio), inf
+        for growth in self._growths(saliency, by_saliency=by_saliency):
+            cost = self._least(growth)
+            if budget.fits(cost):
+                return growth
+            least = min(least, cost)
+        raise self._unreachable(target_ratio, least / self._whole)
+
+    def _growths(self, saliency: Saliency, *, by_saliency: bool) -> Iterator[Growth]:
+        """That of the saliency; then, because one structure may rule out another, others.
+
+        Structures by what they are worth, then in orders drawn at random, always the same.
+        """
+        if by_saliency:
+            yield self._grown(self._candidates(saliency), {})
+        groups = [self._analysis.space.group_by_id[key] for key in sorted(self._structures)]
+        if not groups:
+            return
+        worth = [[-float(group.macs) for group in groups]]
+        worth.append([-float(group.parameters) for group in groups])
+        worth += [
+            np.random.default_rng(seed).random(len(groups)).tolist()
+            for seed in range(_RANDOM_ORDERS)
+        ]
+        lowest = min((float(v.min()) for v in saliency.values() if v.size), default=0.0)
+        for values in worth:
+            ranks = np.argsort(np.argsort(values, kind="stable"))
+            first = {
+                group.id: np.full(1, lowest - len(groups) + rank)
+                for group, rank in zip(groups, ranks.tolist(), strict=True)
+            }
+            yield self._grown(self._candidates({**saliency, **first}), {})
+
+    def _least(self, growth: Growth) -> float:
+        return self._counting(growth).cost(growth.counts(len(growth.order), self._step))
+
+    def _met(self, growth: Growth, budget: Budget) -> tuple[Growth, dict[str, int]]:
+        """What meets the budget, with the growth that its counts belong to.
+
+        The shortest prefix that fits; where it ends in a structure that is more than was left of
+        the budget, the order goes on without that one. Then the end game of ``landing``.
+        """
+        landings: list[tuple[Growth, Landing, dict[str, int]]] = []
+        while (count := self._shortest_prefix(growth, budget)) is not None:
+            counting, counts = self._counting(growth), growth.counts(count, self._step)
+            landings.append((growth, self._landing(growth, counting, budget, count), counts))
+            is_met = budget.is_met(counting.cost(counts))
+            if is_met or not count or growth.order[count - 1][0] not in self._structures:
+                break
+            without = [*growth.order[: count - 1], *growth.order[count:]]
+            growth = self._grown(without, growth.answers_before(count - 1))
+        best_cost, best = -inf, (growth, landings[-1][2])
+        for place in dict.fromkeys((len(landings) - 1, 0)):
+            growth, landing, counts = landings[place]
+            counts, cost = landing.land(counts)
+            if cost > best_cost:
+                best_cost, best = cost, (growth, counts)
+            if budget.is_met(cost):
+                return best
+        growth, landing, counts = landings[0]
+        counts, cost = landing.land_exhaustively(counts)
+        return (growth, counts) if cost > best_cost else best
+
+    def _landing(self, growth: Growth, counting: Counting, budget: Budget, count: int) -> Landing:
+        return Landing(
+            growth=growth,
+            step=self._step,
+            cost=counting.cost,
+            structures=self._structures.keys(),
+            budget=budget,
+            cut=count,
+            worth={key: self._worth(key) for key in growth.units},
+            dead=lambda counts: self._dead(growth.choice(counts)),
+        )
+
+    def _on_the_way(
+        self, growth: Growth, counts: Mapping[str, int], budget: Budget
+    ) -> dict[str, int]:
+        """The part of ``counts`` that comes first in the order and meets a larger budget."""
+        counting = self._counting(growth)
+
+        def first(count: int) -> dict[str, int]:
+            prefix = growth.counts(count, self._step)
+            return {key: min(goes, counts.get(key, 0)) for key, goes in prefix.items()}
+
+        count = _first(len(growth.order), lambda n: budget.fits(counting.cost(first(n))))
+        return first(count)
+
     def _unreachable(self, target_ratio: float, best: float) -> TargetUnreachableError:
         message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
-        message += f"; at least {best:.3g} remains under these settings"
+        message += f"; at least {_rounded_up(best)} remains under these settings"
         if self._multiple > 1:
             message += f" (a multiple below {self._multiple} may reach further)"
         return TargetUnreachableError(message, reachable_ratio=best, param="target")
 
-    def _shortest_prefix(self, growth: Growth, budget: float) -> int | None:
+    def _shortest_prefix(self, growth: Growth, budget: Budget) -> int | None:
         """How many candidates bring the cost within the budget; None if all of them do not."""
-        low, high = 0, len(growth.order)
-        if self._cost(growth.prefix(high, self._step)) > budget:
-            return None
-        while low < high:
-            middle = (low + high) // 2
-            if self._cost(growth.prefix(middle, self._step)) <= budget:
-                high = middle
-            else:
-                low = middle + 1
-        return high
+        counting = self._counting(growth)
+
+        def fits(count: int) -> bool:
+            return budget.fits(counting.cost(growth.counts(count, self._step)))
+
+        return _first(len(growth.order), fits) if fits(len(growth.order)) else None
 
     def _candidates(self, saliency: Saliency) -> list[Candidate]:
         found = []
-        dead = self._analysis.dead(self._unsorted(self._removed))
+        dead = self._dead(self._removed)
         for group in self._analysis.space.groups:
             values = saliency.get(group.id)
             if values is None or group.id in dead or self._is_free(group):
@@ -140,25 +239,57 @@ class Selection:
         return [(key, unit) for _, key, unit in sorted(found)]
 
     def _is_free(self, group: Group) -> bool:
-        """Whether it is a structure whose removal brings no target nearer."""
-        cost = group.macs if self._quantity == "macs" else group.parameters
-        return group.id in self._structures and cost == 0
+        """Whether its removal brings no target nearer."""
+        return self._quantity != "latency" and self._worth(group.id) == 0
+
+    def _worth(self, key: str) -> float:
+        """What one unit costs in the whole model."""
+        group = self._analysis.space.group_by_id[key]
+        return float(group.macs if self._quantity in ("macs", "latency") else group.parameters)
 
     def _grown(self, order: Sequence[Candidate], known: Mapping[str, bool]) -> Growth:
         return Growth(self._analysis, self._removed, order, floor=self._floor, known=known)
 
-    def _cost(self, removed: Mapping[str, set[int]]) -> int:
+    def _counting(self, growth: Growth) -> Counting:
+        return Counting(self._analysis, growth, self._price)
+
+    def _cost(self, removed: Mapping[str, set[int]]) -> float:
         solution = self._unsorted(removed)
-        gone, remaining = self._analysis.gone(solution), self._analysis.survivors(solution)
-        if self._quantity == "macs":
-            return self._analysis.remaining_macs(gone, remaining)
-        in_bytes = self._quantity == "bytes"
-        return self._analysis.remaining_elements(gone, remaining, in_bytes=in_bytes)
+        return self._price(self._analysis.gone(solution), self._analysis.survivors(solution))
+
+    def _dead(self, removed: Mapping[str, set[int]]) -> frozenset[str]:
+        return self._analysis.dead(self._unsorted(removed))
 
     @staticmethod
     def _unsorted(removed: Mapping[str, set[int]]) -> Solution:
         """A passing solution; ``Solution.of`` would digest the space and sort each time."""
         return Solution(space="", removed={key: tuple(u) for key, u in removed.items() if u})
+
+
+def _first(high: int, holds: Callable[[int], bool]) -> int:
+    """The smallest number up to ``high``, where it holds, for which it holds."""
+    low = 0
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _near_integer(value: float) -> float:
+    """The integer that a product of a share and a whole was meant to be, if it is next to one."""
+    return float(round(value)) if abs(value - round(value)) < 1e-6 * max(1.0, value) else value
+
+
+def _rounded_up(ratio: float) -> str:
+    """A share in so few digits that asking for it is not asking for less."""
+    digits = 3
+    while float(text := f"{ratio:.{digits}g}") < ratio:
+        ratio_up = float(text) + 10 ** (floor(log10(ratio)) + 1 - digits)
+        return f"{ratio_up:.{digits}g}"
+    return text
 
 
 def solve(

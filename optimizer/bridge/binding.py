@@ -113,9 +113,9 @@ class Binding:
         """Make the ``choose`` of H2SPG for a budget.
 
         Decision 1/P, ..., 1 of the budget leaves at most ``target_ratio ** fraction`` of the
-        quantity: every decision removes the same share of what the one before it left. A whole
-        structure can be more than one decision's share; it goes nevertheless, before what is more
-        salient, if it would go with the budget decided at once.
+        quantity: every decision removes the same share of what the one before it left. A decision
+        takes the first part of what the whole budget would take, so that none can overshoot it,
+        and a whole structure that is more than one decision's share goes when it is its turn.
 
         Args:
             target_ratio: Share of ``quantity`` that may remain in the end (0..1).
@@ -125,26 +125,15 @@ class Binding:
             TargetUnreachableError: Even removing all that may go leaves more; raised now, before
                 anything is trained.
         """
-        self.selection(self.analysis, quantity=quantity).advance(
-            self._by_group(torch.ones(self.num_units, dtype=torch.float64)), target_ratio
-        )
+        whole = self.selection(self.analysis, quantity=quantity)
+        whole.check(target_ratio)
 
         def choose(saliency_U: Tensor, removed_U: Tensor, fraction: float) -> Tensor:
-            def advanced(start_U: Tensor, ratio: float) -> Tensor:
-                removed = self.removed_by_group(start_U)
-                selection = self.selection(self.analysis, quantity=quantity, removed=removed)
-                selection.advance(self._by_group(saliency_U), ratio)
-                return start_U | self._of_solution(selection.solution())
-
-            ratio = target_ratio**fraction
-            chosen_U = advanced(removed_U, ratio)
-            if fraction >= 1 or not self.operator_units.any():
-                return chosen_U
-            planned_U = advanced(removed_U, target_ratio) & self.operator_units
-            early_U = planned_U & (saliency_U <= _highest(saliency_U, chosen_U & ~removed_U))
-            if not (early_U & ~chosen_U).any():
-                return chosen_U
-            return advanced(removed_U | early_U, ratio)
+            removed = self.removed_by_group(removed_U)
+            selection = self.selection(self.analysis, quantity=quantity, removed=removed)
+            now_ratio = target_ratio**fraction
+            selection.advance(self._by_group(saliency_U), target_ratio, now_ratio=now_ratio)
+            return removed_U | self._of_solution(selection.solution())
 
         return choose
 
@@ -200,10 +189,6 @@ def bind(analysis: Analysis, imported: ImportedModule) -> Binding:
     binding = Binding(analysis=analysis, imported=imported)
     binding.layout()  # fails here rather than in the middle of a job
     return binding
-
-
-def _highest(saliency_U: Tensor, among_U: Tensor) -> float:
-    return float(saliency_U[among_U].max()) if among_U.any() else -float("inf")
 
 
 def _unit_of_position(
