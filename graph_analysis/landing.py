@@ -10,7 +10,7 @@ every part of what a walk lets go is valid (``growth``).
 3. In a small network, every combination there is.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import product
@@ -124,17 +124,6 @@ class Landing:
         if near:
             _, counts, cost = min(near, key=lambda entry: (entry[0], -entry[2]))
         return counts, cost
-
-    def is_minimal(self, counts: Counts) -> bool:
-        """Whether nothing alone could come back without exceeding the budget."""
-        return not any(self.budget.fits(self.cost(other)) for other in self._fewer(counts))
-
-    def _fewer(self, counts: Counts) -> Iterator[Counts]:
-        dead = self.dead(counts)
-        for key, goes in counts.items():
-            if goes and key not in dead:
-                own = self._of(key)
-                yield {**counts, key: own[own.index(goes) - 1]}
 
     def _of(self, key: str) -> list[int]:
         if key not in self._options:

@@ -92,8 +92,7 @@ def failures_of(analysis: Analysis, solution: Solution, seed: int) -> Iterator[s
     cut = shrink(analysis, solution)
     again = analysis_of(cut)
     before, predicted = Figures.of(analysis), Figures.of(analysis, solution)
-    known = {*analysis.loaded.copies, *analysis.loaded.copies.values()}
-    counted = _counted(again, {n for n, of in again.loaded.copies.items() if of not in known})
+    counted = counted_of(analysis, again)
     if counted.macs != predicted.macs:
         yield f"{counted.macs} MACs counted, {predicted.macs} predicted"
     if counted.parameters != predicted.parameters:
@@ -107,6 +106,12 @@ def failures_of(analysis: Analysis, solution: Solution, seed: int) -> Iterator[s
     if solution.removed and all(after == whole for after, whole in pairs):
         yield "something was removed, and nothing is smaller"
     yield from differences(analysis, mask(analysis, solution), cut, seed)
+
+
+def counted_of(analysis: Analysis, again: Analysis) -> Figures:
+    """What a file costs that was cut from the model of ``analysis`` and analysed ``again``."""
+    known = {*analysis.loaded.copies, *analysis.loaded.copies.values()}
+    return _counted(again, {n for n, of in again.loaded.copies.items() if of not in known})
 
 
 def _counted(again: Analysis, new_copies: Collection[str]) -> Figures:
