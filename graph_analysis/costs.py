@@ -4,7 +4,7 @@ A vertex that contracts costs a constant times the number of kept positions alon
 initializer holds the product of its kept axes. So the cost of what remains is a count of labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -51,7 +51,8 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
 
     What a vertex multiplies is the business of ``multiplications``. Both branches of an If
     count, the body of a Loop or Scan as often as it is known to run, else once. What an initial
-    state of zeros is made from is no weight, nor is a number that only meets lengths of tensors.
+    state of zeros is made from is no weight, nor is a number that only meets lengths of tensors,
+    nor are the parts that settings are put together from (Resize scales behind a Concat).
     """
     settings = {
         name
@@ -60,7 +61,7 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
     }
     light = {name for name in graph.zeros if _makes_zeros_only(graph, name)}
     light |= {name for name in graph.initializers if _is_arithmetic(graph, name)}
-    settings |= light
+    settings |= light | _parts_of_settings(graph)
     elements, sizes, parameters = {}, {}, set()
     for name, tensor in graph.initializers.items():
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
@@ -78,6 +79,29 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
             macs[vertex.index] = _repeated(products, graph, vertex)
     return CostModel(
         macs=macs, elements=elements, item_bytes=sizes, parameters=frozenset(parameters)
+    )
+
+
+def _parts_of_settings(graph: TraceGraph) -> set[str]:
+    """What operators on constants turn into settings and nothing else: the parts of a scale."""
+    makers: set[int] = set()
+    for vertex in reversed(graph.vertices):
+        made = [name for name in vertex.outputs if name]
+        if made and all(
+            name in graph.weights and name not in graph.outputs and _only_sets(graph, name, makers)
+            for name in made
+        ):
+            makers.add(vertex.index)
+    names = {name for index in makers for name in graph.vertices[index].inputs if name}
+    return {name for name in names if _only_sets(graph, name, makers)}
+
+
+def _only_sets(graph: TraceGraph, name: str, makers: Container[int]) -> bool:
+    """Whether everything that reads a tensor takes it for a setting, or makes settings of it."""
+    uses = graph.consumers.get(name, ())
+    return bool(uses) and all(
+        index in makers or slot >= _SETTINGS_FROM.get(graph.vertices[index].op_type, slot + 1)
+        for index, slot in uses
     )
 
 
