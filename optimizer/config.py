@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from optimizer.contradictions import contradictions
 from optimizer.errors import InputError
 
 Quantity = Literal["macs", "parameters", "bytes"]
@@ -19,6 +20,11 @@ DEVICES = ("auto", "cpu", "cuda")
 CRITERIA = ("magnitude", "taylor", "taylor-second", "cosine", "paper")
 OPERATOR_SALIENCIES = ("ablation", "criterion")
 RENORMALISE = ("auto", "on", "off")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+LR_SCHEDULES = ("cosine", "one-cycle", "constant", "step")
+STARTS = ("pretrained", "scratch")
+LAYOUTS = ("auto", "channels-last", "plain")
+DEFAULT_WARM_UP = {"pretrained": 0.05, "scratch": 0.2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +41,29 @@ class TrainConfig:
         momentum: SGD only.
         weight_decay: On weights with two or more axes; None takes ``DEFAULT_WEIGHT_DECAY``.
         clip_norm: Largest norm of the gradient; None leaves it alone.
-        lr_warm_up_ratio: Share of the steps in which the learning rate rises; then cosine to 0.
+        lr_schedule: ``cosine`` to 0, ``one-cycle`` (a longer rise from a 25th, then cosine to 0),
+            ``constant``, or ``step`` (a tenth after half and after three quarters of the steps).
+        lr_warm_up_ratio: Share of the steps in which the learning rate rises to its peak.
+        precision: What convolutions and products are computed in: ``float32`` (as in the file),
+            ``bfloat16`` or ``float16`` with weights and H2SPG in float32; ``auto`` takes bfloat16
+            on a GPU that has it, else float32.
+        accumulate: Parts that the batch of a step is computed in, one after the other.
+        ema_decay: Of the moving average of the weights after the arrival, which is judged beside
+            them; None keeps none.
+        start: ``pretrained`` goes on from the weights of the file; ``scratch`` draws new ones.
+        max_accuracy_drop: Loss of accuracy against the original that is good enough (0..1).
+        early_stop: Whether the run ends as soon as it is good enough.
+        patience: Evaluations after the arrival without a better network that end the run.
+        layout: ``channels-last`` lays images out with channels innermost, ``plain`` does not;
+            ``auto`` does so for networks of plain convolutions over images.
+        checkpointing: Parts of the graph of which all but the last are computed again in the
+            backward pass, to save memory; 1 keeps everything.
         loss: ``auto`` mixes labels and distillation where there are labels, else distils.
         distillation_weight: Share of distillation in the mix (0..1).
         temperature: Softens both sides of the distillation of class scores.
         label_smoothing: Of the cross-entropy.
-        warm_up_ratio: Share of the steps before the first decision.
+        warm_up_ratio: Share of the steps before the first decision; None takes
+            ``DEFAULT_WARM_UP``.
         search_ratio: Share of the steps from the first decision to the arrival.
         periods: Decisions; each removes the same share of what the last one left.
         saliency: Criterion of channels, and of operators too unless they are ablated.
@@ -67,12 +90,22 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float | None = None
     clip_norm: float | None = 5.0
+    lr_schedule: str = "cosine"
     lr_warm_up_ratio: float = 0.1
+    precision: str = "float32"
+    accumulate: int = 1
+    ema_decay: float | None = None
+    start: str = "pretrained"
+    max_accuracy_drop: float | None = None
+    early_stop: bool = False
+    patience: int | None = None
+    layout: str = "auto"
+    checkpointing: int = 1
     loss: str = "auto"
     distillation_weight: float = 0.9
     temperature: float = 4.0
     label_smoothing: float = 0.0
-    warm_up_ratio: float = 0.05
+    warm_up_ratio: float | None = None
     search_ratio: float = 0.2
     periods: int = 5
     saliency: str = "magnitude"
@@ -97,9 +130,7 @@ class TrainConfig:
             for name, legal, holds in _RULES
             if not holds(getattr(self, name))
         ]
-        if not broken and self.warm_up_ratio + self.search_ratio > 1:
-            text = "warm_up_ratio + search_ratio is above 1, so nothing could arrive in time"
-            broken = [("search_ratio", text)]
+        broken = broken or contradictions(self)
         if broken:
             message = f"invalid training settings: {'; '.join(text for _, text in broken)}"
             raise InputError(message, param=broken[0][0])
@@ -108,6 +139,12 @@ class TrainConfig:
     def peak_lr(self) -> float:
         """The largest learning rate."""
         return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def warm_up(self) -> float:
+        """Share of the steps before the first decision."""
+        given = self.warm_up_ratio
+        return DEFAULT_WARM_UP[self.start] if given is None else given
 
     @property
     def decay(self) -> float:
@@ -150,12 +187,22 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("momentum", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
     ("weight_decay", "0 or more", _or_none(_is_between(0.0, _MOST))),
     ("clip_norm", "above 0", _or_none(_POSITIVE)),
+    ("lr_schedule", ", ".join(LR_SCHEDULES), _is_one_of(LR_SCHEDULES)),
     ("lr_warm_up_ratio", "0 to 1", _is_between(0.0, 1.0)),
+    ("precision", ", ".join(PRECISIONS), _is_one_of(PRECISIONS)),
+    ("accumulate", "whole, at least 1", _is_whole(1)),
+    ("ema_decay", "above 0 and below 1", _or_none(_is_between(0.0, 1.0, strict=True))),
+    ("start", ", ".join(STARTS), _is_one_of(STARTS)),
+    ("max_accuracy_drop", "0 to 1", _or_none(_is_between(0.0, 1.0))),
+    ("early_stop", "true or false", lambda value: isinstance(value, bool)),
+    ("patience", "whole, at least 1", _or_none(_is_whole(1))),
+    ("layout", ", ".join(LAYOUTS), _is_one_of(LAYOUTS)),
+    ("checkpointing", "whole, at least 1", _is_whole(1)),
     ("loss", ", ".join(LOSSES), _is_one_of(LOSSES)),
     ("distillation_weight", "0 to 1", _is_between(0.0, 1.0)),
     ("temperature", "above 0", _POSITIVE),
     ("label_smoothing", "0 to 1", _is_between(0.0, 1.0)),
-    ("warm_up_ratio", "0 to 1", _is_between(0.0, 1.0)),
+    ("warm_up_ratio", "0 to 1", _or_none(_is_between(0.0, 1.0))),
     ("search_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
     ("periods", "whole, at least 1", _is_whole(1)),
     ("saliency", ", ".join(CRITERIA), _is_one_of(CRITERIA)),

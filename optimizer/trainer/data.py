@@ -74,6 +74,11 @@ class Batch:
     inputs: tuple[Tensor, ...]
     labels: Tensor | None
 
+    @property
+    def num_samples(self) -> int:
+        """N, along axis 0 of the first input."""
+        return len(self.inputs[0])
+
     def to(self, device: torch.device) -> "Batch":
         """The same on ``device``."""
         labels = None if self.labels is None else self.labels.to(device)

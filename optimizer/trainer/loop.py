@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Generic
 
 import torch
-from torch import Tensor
 
 from optimizer.bridge.module import ImportedModule
 from optimizer.checkpoint import Checkpoint, CheckpointStore
 from optimizer.config import TrainConfig
 from optimizer.h2spg import H2SPG
 from optimizer.trainer.data import ArrayData
+from optimizer.trainer.descent import Descent
 from optimizer.trainer.hooks import Hooks, Progress, S, SpaceBinding, TrainResult
 from optimizer.trainer.incidents import (
     LR_FACTOR,
@@ -27,8 +27,8 @@ from optimizer.trainer.incidents import (
     TrainingDivergedError,
     restart_event,
 )
-from optimizer.trainer.losses import is_finite
-from optimizer.trainer.plan import learning_rate, within_budget
+from optimizer.trainer.plan import within_budget
+from optimizer.trainer.rates import learning_rate
 from optimizer.trainer.setting import Setting, prepare
 from optimizer.trainer.standing import Standing
 from optimizer.trainer.state import Snapshot, capture, copied, overwrite, restore, weights_of
@@ -91,6 +91,7 @@ class _Run(Generic[S]):
         self._config = setting.config
         self._module = setting.module
         self._optimizer: H2SPG = setting.optimizer
+        self._descent = Descent(setting)
         self._binding = binding
         self._hooks = hooks
         self._store = None
@@ -141,12 +142,11 @@ class _Run(Generic[S]):
         self._hooks.fault("train.step")
         self._keep_to_budget(step)
         lr = self._set_learning_rate(step)
-        loss = self._setting.loss_at(step)
-        if not is_finite(loss):
-            self._restart(step, float(loss.detach()), lr)
+        made = self._descent.make(step, parts=self._config.accumulate)
+        if not made.is_made:
+            self._restart(step, made.loss, lr)
             return
-        self._descend(loss)
-        self._loss = float(loss.detach())
+        self._loss = made.loss
         if self._optimizer.schedule.is_decision(step):
             self._note_remaining()
         done = step + 1
@@ -177,13 +177,6 @@ class _Run(Generic[S]):
             threads=torch.get_num_threads(),
             device=str(setting.device),
         )
-
-    def _descend(self, loss: Tensor) -> None:
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self._config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._config.clip_norm)
-        self._optimizer.step()
 
     def _set_learning_rate(self, step: int) -> float:
         factor = LR_FACTOR**self._standing.restarts

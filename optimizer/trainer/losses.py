@@ -7,7 +7,7 @@ Shape letters: N samples, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -62,10 +62,22 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     )
 
 
-def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean square error divided by the teacher's mean square, so that the scale does not matter."""
-    scale = teacher.square().mean().clamp_min(_TINY)
-    return functional.mse_loss(student, teacher) / scale
+def mean_square(teacher: Tensor) -> Tensor:
+    """What ``relative_error`` divides by."""
+    return teacher.square().mean().clamp_min(_TINY)
+
+
+def relative_error(student: Tensor, teacher: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Mean square error divided by the teacher's mean square, so that the scale does not matter.
+
+    Args:
+        student: Any values.
+        teacher: Of the same shape.
+        scale: The mean square of a batch that this is a part of; None takes the teacher's here.
+    """
+    return functional.mse_loss(student, teacher) / (
+        mean_square(teacher) if scale is None else scale
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +90,8 @@ class Objective:
         temperature: Of the distillation of classes.
         label_smoothing: Of the cross-entropy.
         as_values: Compare values also where the outputs are classes (loss ``mse``).
+        scales: Of each output over a whole batch, where parts of it are compared; see
+            ``relative_error``.
     """
 
     kinds: tuple[OutputKind, ...]
@@ -85,6 +99,20 @@ class Objective:
     temperature: float = 4.0
     label_smoothing: float = 0.0
     as_values: bool = False
+    scales: tuple[Tensor, ...] | None = None
+
+    def for_parts(self, targets: Sequence[Sequence[Tensor]]) -> "Objective":
+        """The objective for parts of a batch: their losses by share of samples add up to its own.
+
+        Args:
+            targets: For each part what the original model returns.
+        """
+        if self.distillation_weight == 0:
+            return self
+        wholes = (
+            torch.cat([one.reshape(-1) for one in each]) for each in zip(*targets, strict=True)
+        )
+        return replace(self, scales=tuple(mean_square(whole.float()) for whole in wholes))
 
     def loss(
         self, outputs: Sequence[Tensor], teacher: Sequence[Tensor], labels: Tensor | None
@@ -115,14 +143,15 @@ class Objective:
 
     def _distance(self, outputs: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         total = outputs[0].new_zeros(())
-        for output, target, kind in zip(outputs, teacher, self.kinds, strict=True):
+        scales = self.scales or (None,) * len(self.kinds)
+        for output, target, kind, scale in zip(outputs, teacher, self.kinds, scales, strict=True):
             if kind is OutputKind.OTHER:
                 continue
             if is_classes(kind) and not self.as_values:
                 student, reference = scores(output, kind), scores(target, kind)
                 total = total + distillation(student, reference, self.temperature)
             else:
-                total = total + relative_error(output, target)
+                total = total + relative_error(output, target, scale)
         return total
 
 
@@ -200,8 +229,3 @@ def _check_labels(labels: Tensor, *, num_classes: int) -> None:
 def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What a module returned, as a tuple."""
     return (outputs,) if isinstance(outputs, Tensor) else outputs
-
-
-def is_finite(loss: Tensor) -> bool:
-    """Whether the loss is a number; waits for the device, once per step, as promised to users."""
-    return bool(torch.isfinite(loss))

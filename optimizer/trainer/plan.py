@@ -1,4 +1,4 @@
-"""How many steps, when the units go, and which learning rate: functions of settings and step."""
+"""How many steps, and when the units go: functions of the settings."""
 
 import math
 
@@ -18,7 +18,7 @@ def plan(config: TrainConfig, steps_per_epoch: int) -> Schedule:
         InputError: Too few steps for even one period.
     """
     total = config.epochs * steps_per_epoch
-    warm_up = max(1, round(total * config.warm_up_ratio))
+    warm_up = max(1, round(total * config.warm_up))
     search = max(MIN_PERIOD, round(total * config.search_ratio))
     if warm_up + search > total:
         needed = math.ceil((1 + MIN_PERIOD) / steps_per_epoch)
@@ -31,15 +31,6 @@ def plan(config: TrainConfig, steps_per_epoch: int) -> Schedule:
     return Schedule.regular(
         warm_up=warm_up, periods=periods, period_steps=search // periods, total=total
     )
-
-
-def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """Linear rise to the peak, then half a cosine to 0 at ``total`` (one cycle)."""
-    rise = config.lr_warm_up_ratio * total
-    if step < rise:
-        return config.peak_lr * (step + 1) / (rise + 1)
-    progress = min(1.0, (step - rise) / max(1.0, total - rise))
-    return config.peak_lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def within_budget(

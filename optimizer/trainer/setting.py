@@ -4,13 +4,13 @@ Errors of settings and data surface here, before the first step.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from optimizer.bridge.module import ImportedModule
 from optimizer.bridge.renormalising import Renormalised
@@ -19,11 +19,13 @@ from optimizer.errors import InputError
 from optimizer.h2spg import H2SPG, Choose, UnitLayout
 from optimizer.trainer.data import ArrayData, Arrays, Batches, split
 from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
+from optimizer.trainer.execution import Execution
 from optimizer.trainer.hooks import S, SpaceBinding
 from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import Objective, as_tuple, objective_for
 from optimizer.trainer.normalising import with_normalisations
 from optimizer.trainer.plan import plan
+from optimizer.trainer.precision import Precision
 from optimizer.trainer.saliency import with_ablation
 from optimizer.trainer.state import weights_of
 from optimizer.trainer.teacher import Teacher
@@ -46,10 +48,12 @@ class Setting:
         full_only: Whether the module takes batches of one size only.
         renormalised: What was put into the module to train with, if that was tried.
         alive: Called between the batches of everything that is no training step.
+        precision: What forward passes of training are computed in.
+        execution: The form that the module runs in.
     """
 
     config: TrainConfig
-    module: nn.Module
+    module: fx.GraphModule
     optimizer: H2SPG
     teacher: Teacher
     objective: Objective
@@ -60,21 +64,53 @@ class Setting:
     full_only: bool
     renormalised: Renormalised | None
     alive: Alive
+    precision: Precision
+    execution: Execution
+
+    @property
+    def running(self) -> nn.Module:
+        """The module in the form that it runs in."""
+        return self.execution.of(self.module)
 
     def loss_at(self, step: int) -> Tensor:
         """The loss of the batch of ``step``, in training form."""
+        return next(self.losses_at(step))
+
+    def losses_at(self, step: int, *, parts: int = 1) -> Iterator[Tensor]:
+        """The loss of the batch of ``step`` in training form, as a sum over parts of the batch.
+
+        Each part is computed when the one before it has been used, so that only one is in memory.
+        The sum is the loss of the whole batch to rounding, unless the network takes statistics
+        over a batch.
+
+        Args:
+            step: Which batch.
+            parts: At most the number of samples.
+
+        Yields:
+            Scalars in float32.
+        """
         indices = self.train.indices(step, self.config.seed)
-        batch = self.train.at(indices).to(self.device)
-        target = self.teacher.outputs_at(indices, batch)
+        chunks = indices.chunk(parts)
+        batches = [self.train.at(some).to(self.device) for some in chunks]
+        targets = [
+            self.teacher.outputs_at(some, batch)
+            for some, batch in zip(chunks, batches, strict=True)
+        ]
+        objective = self.objective.for_parts(targets) if len(chunks) > 1 else self.objective
         self.module.train()
-        return self.objective.loss(as_tuple(self.module(*batch.inputs)), target, batch.labels)
+        for batch, target in zip(batches, targets, strict=True):
+            with self.precision.forward():
+                outputs = as_tuple(self.running(*batch.inputs))
+            loss = objective.loss(self.precision.widened(outputs), target, batch.labels)
+            yield loss if len(chunks) == 1 else loss * (batch.num_samples / len(indices))
 
     def evaluate(self) -> Evaluation | None:
         """The module as it stands, on the validation samples."""
         if self.validation is None:
             return None
         return evaluate(
-            self.module,
+            self.running,
             self.teacher,
             self.validation,
             self.objective,
@@ -118,6 +154,8 @@ def prepare(
     validation = None
     if held_out is not None:
         validation = Batches(held_out, imported.input_names, config.batch_size)
+    execution = Execution(config)
+    precision = Precision(config.precision, module, device)
     teacher = Teacher(module)
     probe = _probe(train, imported, config)
     objective = _objective(teacher, probe, batches, config, device)
@@ -126,7 +164,9 @@ def prepare(
         teacher.remember(batches, device, alive=alive)
     renormalised = with_normalisations(imported, probe, config, device)
     layout = binding.layout()
-    choose = _choose(module, teacher, probe, objective, layout, binding, config, alive)
+    choose = _choose(
+        lambda: execution.of(module), teacher, probe, objective, layout, binding, config, alive
+    )
     setting = Setting(
         config=config,
         module=module,
@@ -140,6 +180,8 @@ def prepare(
         full_only=full_only,
         renormalised=renormalised,
         alive=alive,
+        precision=precision,
+        execution=execution,
     )
     return _with_original(setting)
 
@@ -193,7 +235,7 @@ def _objective(
 
 
 def _choose(
-    module: nn.Module,
+    running: Callable[[], nn.Module],
     teacher: Teacher,
     probe: Batches,
     objective: Objective,
@@ -207,7 +249,7 @@ def _choose(
         return choose
 
     def loss() -> float:
-        return probe_loss(module, teacher, probe, objective, seed=config.seed)
+        return probe_loss(running(), teacher, probe, objective, seed=config.seed)
 
     return with_ablation(
         choose,

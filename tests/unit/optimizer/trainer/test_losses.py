@@ -9,7 +9,6 @@ from optimizer.trainer.losses import (
     OutputKind,
     as_tuple,
     distillation,
-    is_finite,
     kind_of,
     objective_for,
     relative_error,
@@ -104,9 +103,6 @@ def test_what_does_not_fit_is_refused(loss, outputs, labels, message: str) -> No
 def test_small_helpers() -> None:
     assert as_tuple(SCORES) == (SCORES,)
     assert as_tuple((SCORES, SCORES)) == (SCORES, SCORES)
-    assert is_finite(torch.tensor(1.0))
-    assert not is_finite(torch.tensor(math.nan))
-    assert not is_finite(torch.tensor(math.inf))
 
 
 def test_without_labels_a_shift_of_all_values_is_seen() -> None:

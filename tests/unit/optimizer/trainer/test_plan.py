@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from optimizer.config import TrainConfig
 from optimizer.errors import InputError
 from optimizer.h2spg import Schedule
-from optimizer.trainer.plan import learning_rate, plan, within_budget
+from optimizer.trainer.plan import plan, within_budget
 
 
 def test_the_phases_take_their_shares() -> None:
@@ -33,17 +33,6 @@ def test_every_plan_ends_within_its_epochs_or_says_how_many_are_needed(
         schedule = plan(config, per_epoch)
         assert schedule.total == epochs * per_epoch
         assert schedule.arrival <= schedule.total
-
-
-def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    config = TrainConfig(target_ratio=0.5, lr=1.0, lr_warm_up_ratio=0.1)
-    rates = [learning_rate(config, step, 100) for step in range(101)]
-    assert rates[0] == pytest.approx(1 / 11)
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[10] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[100] == 0.0
-    assert learning_rate(config, 55, 100) == pytest.approx(0.5)
 
 
 def test_a_budget_shortens_and_never_stretches() -> None:
