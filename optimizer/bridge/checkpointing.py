@@ -14,6 +14,7 @@ import torch
 from torch import fx
 from torch.utils.checkpoint import checkpoint
 
+from optimizer.bridge.folding import InsertedNorm
 from optimizer.bridge.ops.normalization import BatchNorm
 from optimizer.bridge.trainable_graph import TrainableGraph
 from optimizer.bridge.writer import PROBES
@@ -176,7 +177,7 @@ def _contexts(
 @contextlib.contextmanager
 def _statistics_at_rest(inner: torch.nn.Module) -> Iterator[None]:
     """Keep running statistics as they are while a part runs a second time."""
-    norms = [module for module in inner.modules() if isinstance(module, BatchNorm)]
+    norms = [module for module in inner.modules() if isinstance(module, BatchNorm | InsertedNorm)]
     for norm in norms:
         norm.is_at_rest = True
     try:

@@ -27,8 +27,11 @@ class InsertedNorm(torch.nn.Module):
         gamma: (C,), trained.
         mean: (C,), of what the convolution makes without its bias.
         variance: (C,), of the same; not corrected.
+        is_at_rest: Whether the running statistics stay as they are, as in a second run over the
+            same batch.
     """
 
+    is_at_rest: bool = False
     gamma: Tensor
     mean: Tensor
     variance: Tensor
@@ -42,8 +45,9 @@ class InsertedNorm(torch.nn.Module):
 
     def forward(self, x: Tensor, beta: Tensor) -> Tensor:
         """Return ``x`` normalised, scaled by ``gamma``, shifted by ``beta`` (C,)."""
+        share = 0.0 if self.is_at_rest else _NEW
         return functional.batch_norm(
-            x, self.mean, self.variance, self.gamma, beta, self.training, _NEW, EPSILON
+            x, self.mean, self.variance, self.gamma, beta, self.training, share, EPSILON
         )
 
 

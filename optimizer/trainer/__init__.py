@@ -3,13 +3,14 @@
 from optimizer.config import TrainConfig
 from optimizer.trainer.data import ArrayData, Arrays
 from optimizer.trainer.hooks import Hooks, Progress, SpaceBinding, TrainResult
-from optimizer.trainer.incidents import Stopped, TrainEvent, TrainingDivergedError
+from optimizer.trainer.incidents import OutOfMemoryError, Stopped, TrainEvent, TrainingDivergedError
 from optimizer.trainer.loop import train
 
 __all__ = [
     "ArrayData",
     "Arrays",
     "Hooks",
+    "OutOfMemoryError",
     "Progress",
     "SpaceBinding",
     "Stopped",

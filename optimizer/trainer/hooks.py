@@ -105,6 +105,10 @@ class TrainResult(Generic[S]):
         seconds: Of training, over all attempts.
         threads: Of torch; part of what makes a CPU run repeatable bit for bit.
         device: What it ran on.
+        ended: ``schedule`` after the last step, else why before: ``good-enough``, ``no-progress``.
+        is_within_drop: Whether the best accuracy is within ``max_accuracy_drop`` of the original's;
+            None where nothing was asked for.
+        halvings: How often what is computed at once was halved for want of memory.
     """
 
     solution: S
@@ -119,3 +123,6 @@ class TrainResult(Generic[S]):
     seconds: float
     threads: int
     device: str
+    ended: str = "schedule"
+    is_within_drop: bool | None = None
+    halvings: int = 0

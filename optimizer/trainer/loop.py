@@ -17,21 +17,34 @@ from optimizer.checkpoint import Checkpoint, CheckpointStore
 from optimizer.config import TrainConfig
 from optimizer.h2spg import H2SPG
 from optimizer.trainer.data import ArrayData
-from optimizer.trainer.descent import Descent
+from optimizer.trainer.descent import Descended, Descent
+from optimizer.trainer.ending import is_within_drop
 from optimizer.trainer.hooks import Hooks, Progress, S, SpaceBinding, TrainResult
 from optimizer.trainer.incidents import (
     LR_FACTOR,
     MAX_RESTARTS,
+    OutOfMemoryError,
     Stopped,
     TrainEvent,
     TrainingDivergedError,
+    can_be_halved,
+    halved_event,
+    is_out_of_memory,
     restart_event,
 )
+from optimizer.trainer.judging import Judge
 from optimizer.trainer.plan import within_budget
 from optimizer.trainer.rates import learning_rate
 from optimizer.trainer.setting import Setting, prepare
 from optimizer.trainer.standing import Standing
-from optimizer.trainer.state import Snapshot, capture, copied, overwrite, restore, weights_of
+from optimizer.trainer.state import (
+    Snapshot,
+    averaged_in,
+    capture,
+    overwrite,
+    restore,
+    weights_of,
+)
 
 _EVALUATIONS = 20  # at most, after the arrival
 _CALIBRATION = 5  # steps before a time budget is first acted upon
@@ -99,6 +112,7 @@ class _Run(Generic[S]):
             identity = setting.identity()
             self._store = CheckpointStore(checkpoints, identity=identity, fault=hooks.fault)
         self._standing = Standing()
+        self._judge = Judge(setting)
         self._started = self._saved_at = hooks.clock()
         self._first_step = 0
         self._loss = math.nan
@@ -107,8 +121,11 @@ class _Run(Generic[S]):
 
     @property
     def is_done(self) -> bool:
-        """Whether the last step was made."""
-        return self._optimizer.steps_done >= self._optimizer.schedule.total
+        """Whether the last step was made, or the run has ended before it."""
+        return (
+            self._standing.ended is not None
+            or self._optimizer.steps_done >= self._optimizer.schedule.total
+        )
 
     def resume(self) -> None:
         """Go on from the newest good checkpoint, if there is one."""
@@ -142,11 +159,14 @@ class _Run(Generic[S]):
         self._hooks.fault("train.step")
         self._keep_to_budget(step)
         lr = self._set_learning_rate(step)
-        made = self._descent.make(step, parts=self._config.accumulate)
+        made = self._descend(step)
+        if made is None:
+            return
         if not made.is_made:
             self._restart(step, made.loss, lr)
             return
         self._loss = made.loss
+        self._judge.follow(step + 1)
         if self._optimizer.schedule.is_decision(step):
             self._note_remaining()
         done = step + 1
@@ -159,8 +179,12 @@ class _Run(Generic[S]):
     def result(self) -> TrainResult[S]:
         """Load the best weights and sum up."""
         standing, setting = self._standing, self._setting
+        ended, exceeded = self._judge.outcome(standing)
+        if exceeded is not None:
+            self._hooks.event(exceeded)
         if standing.best_weights is not None:
             overwrite(self._module, standing.best_weights)
+        self._setting.running.eval()
         self._module.eval()
         best = standing.best
         return TrainResult(
@@ -176,7 +200,42 @@ class _Run(Generic[S]):
             seconds=self._elapsed(),
             threads=torch.get_num_threads(),
             device=str(setting.device),
+            ended=ended,
+            is_within_drop=is_within_drop(self._config, best, setting.original),
+            halvings=standing.halvings,
         )
+
+    @property
+    def _parts(self) -> int:
+        """Parts that a batch is computed in."""
+        return self._config.accumulate << self._standing.halvings
+
+    def _descend(self, step: int) -> Descended | None:
+        """Make a step of the optimizer; None where it did not fit and the run had to go back."""
+        try:
+            return self._descent.make(step, parts=self._parts)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self._halve(step)  # out here, where the frames of the error hold no tensors any more
+        return None
+
+    def _halve(self, step: int) -> None:
+        """A step did not fit: back to the snapshot, and in twice as many parts from there."""
+        parts, batch_size = self._parts, self._setting.train.batch_size
+        if not can_be_halved(
+            halvings=self._standing.halvings,
+            parts=parts,
+            batch_size=batch_size,
+            full_only=self._setting.full_only,
+        ):
+            raise OutOfMemoryError(step=step, samples=math.ceil(batch_size / parts))
+        self._optimizer.zero_grad()
+        if self._setting.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._go_back(restarts=self._standing.restarts, halvings=self._standing.halvings + 1)
+        samples = math.ceil(batch_size / self._parts)
+        self._hooks.event(halved_event(step, self._parts, samples, self._snapshot.step))
 
     def _set_learning_rate(self, step: int) -> float:
         factor = LR_FACTOR**self._standing.restarts
@@ -201,13 +260,20 @@ class _Run(Generic[S]):
 
     def _restart(self, step: int, loss: float, lr: float) -> None:
         """A loss that is not finite: back to the snapshot at half the rate, then give up."""
-        restarts, seconds = self._standing.restarts + 1, self._elapsed()
+        restarts = self._standing.restarts + 1
         if restarts > MAX_RESTARTS:
-            raise TrainingDivergedError(step=step, loss=loss, lr=lr)
+            precision = self._config.precision
+            raise TrainingDivergedError(step=step, loss=loss, lr=lr, precision=precision)
+        self._go_back(restarts=restarts, halvings=self._standing.halvings)
+        self._hooks.event(restart_event(step, loss, lr, self._snapshot.step))
+
+    def _go_back(self, *, restarts: int, halvings: int) -> None:
+        """To the last snapshot; only these two and the time that has passed are kept."""
+        seconds = self._elapsed()
         self._put_back(self._snapshot)
         self._started, self._first_step = self._hooks.clock(), self._snapshot.step
-        self._standing.restarts, self._standing.seconds = restarts, seconds
-        self._hooks.event(restart_event(step, loss, lr, self._snapshot.step))
+        self._standing.restarts, self._standing.halvings = restarts, halvings
+        self._standing.seconds = seconds
 
     def _is_evaluation_due(self, done: int) -> bool:
         """At each arrival, then up to ``_EVALUATIONS`` times, and at the end."""
@@ -226,27 +292,14 @@ class _Run(Generic[S]):
         Returns:
             False where the run had to go back.
         """
-        judged, standing = self._setting.evaluate(), self._standing
+        judged = self._judge.judge()
         if judged is not None and not math.isfinite(judged.loss):
             self._restart(done, judged.loss, lr)
             return False
-        standing.latest = judged
-        standing.history.append(
-            {
-                "step": done,
-                "phase": str(self._optimizer.schedule.phase(done - 1)),
-                "loss": self._loss if judged is None else judged.loss,
-                "accuracy": None if judged is None else judged.accuracy,
-                "remaining": self._remaining,
-                "lr": lr,
-            }
-        )
-        if done < self._optimizer.schedule.arrival:
-            return True
-        best = standing.best
-        if judged is None or best is None or judged.is_better_than(best):
-            standing.best, standing.best_step = judged, done
-            standing.best_weights = copied(weights_of(self._module))
+        figures = {"loss": self._loss, "remaining": self._remaining, "lr": lr}
+        ended = self._judge.note(judged, self._standing, done, figures)
+        if ended is not None:
+            self._hooks.event(ended)
         return True
 
     def _note_remaining(self) -> None:
@@ -291,12 +344,25 @@ class _Run(Generic[S]):
             self._hooks.checkpoint(saved)
 
     def _take_down(self) -> Snapshot:
-        progress = replace(self._standing, seconds=self._elapsed()).to_values()
-        best = self._standing.best_weights
-        return capture(self._module, self._optimizer, best=best, progress=progress)
+        standing, average = replace(self._standing, seconds=self._elapsed()), self._judge.average
+        return capture(
+            self._module,
+            self._optimizer,
+            best=standing.best_weights,
+            progress={
+                "standing": standing.to_values(),
+                "scale": self._setting.precision.state(),
+                "averaged_steps": average.steps if average else 0,
+            },
+            averaged=average.tensors if average else None,
+        )
 
     def _put_back(self, snapshot: Snapshot) -> None:
         best_weights, values = restore(snapshot, self._module, self._optimizer)
-        self._standing = Standing.from_values(values, best_weights)
+        self._standing = Standing.from_values(values["standing"], best_weights)
+        self._setting.precision.restore(values["scale"])
+        if self._judge.average is not None:
+            averaged = averaged_in(snapshot)
+            self._judge.average.restore(averaged, self._module, values["averaged_steps"])
         self._started = self._saved_at = self._hooks.clock()
         self._note_remaining()

@@ -5,7 +5,7 @@ Errors of settings and data surface here, before the first step.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from optimizer.config import TrainConfig
 from optimizer.errors import InputError
 from optimizer.h2spg import H2SPG, Choose, UnitLayout
 from optimizer.trainer.data import ArrayData, Arrays, Batches, split
+from optimizer.trainer.ending import check_can_judge
 from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
 from optimizer.trainer.execution import Execution
 from optimizer.trainer.hooks import S, SpaceBinding
@@ -154,12 +155,15 @@ def prepare(
     validation = None
     if held_out is not None:
         validation = Batches(held_out, imported.input_names, config.batch_size)
+    full_only = not imported.batch_is_free
+    if full_only and config.accumulate > 1:
+        message = "the model takes batches of one size only, so accumulate must be 1"
+        raise InputError(message, param="accumulate")
     execution = Execution(config)
     precision = Precision(config.precision, module, device)
     teacher = Teacher(module)
     probe = _probe(train, imported, config)
     objective = _objective(teacher, probe, batches, config, device)
-    full_only = not imported.batch_is_free
     if not full_only:
         teacher.remember(batches, device, alive=alive)
     renormalised = with_normalisations(imported, probe, config, device)
@@ -187,8 +191,9 @@ def prepare(
 
 
 def _with_original(setting: Setting) -> Setting:
-    values = {name: getattr(setting, name) for name in setting.__dataclass_fields__}
-    return Setting(**{**values, "original": setting.evaluate()})
+    original = setting.evaluate()
+    check_can_judge(setting.config, original)
+    return replace(setting, original=original)
 
 
 def device_of(name: str) -> torch.device:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from optimizer.trainer.evaluation import Evaluation
+from optimizer.trainer.state import copied, weights_of
 
 
 @dataclass
@@ -20,6 +21,26 @@ class Standing:
     best: Evaluation | None = None
     best_step: int = 0
     best_weights: dict[str, Tensor] | None = None
+    halvings: int = 0  # of the part of a batch that is computed at once, for want of memory
+    without_progress: int = 0  # evaluations since the best one
+    ended: str | None = None  # why the run is over before its last step
+
+    def offer(self, judged: Evaluation | None, step: int, module: nn.Module) -> bool:
+        """Keep what ``module`` holds if it is the best so far.
+
+        Args:
+            judged: The module on the validation samples; None without any: then the last is best.
+            step: Steps done.
+            module: With all chosen units at 0.
+
+        Returns:
+            Whether it was kept.
+        """
+        if judged is not None and self.best is not None and not judged.is_better_than(self.best):
+            return False
+        self.best, self.best_step = judged, step
+        self.best_weights = copied(weights_of(module))
+        return True
 
     def to_values(self) -> dict[str, Any]:
         """Everything but the weights, as JSON-compatible values."""

@@ -18,6 +18,7 @@ from optimizer.h2spg import H2SPG
 from optimizer.h2spg.state_keys import UNITS
 
 _MODULE, _OPTIMIZER, _BEST, _RNG = "module/", "optimizer/", "best/", "rng/"
+_AVERAGED = "averaged/"
 _DRAWN = "drawn/"  # below _RNG: sequences of seeds that the file gives single operators
 
 
@@ -59,6 +60,7 @@ def capture(
     *,
     best: Mapping[str, Tensor] | None,
     progress: Mapping[str, Any],
+    averaged: Mapping[str, Tensor] | None = None,
 ) -> Snapshot:
     """Take everything down.
 
@@ -67,6 +69,7 @@ def capture(
         optimizer: Its optimizer.
         best: Best weights so far, if there are any.
         progress: The trainer's own JSON-compatible values.
+        averaged: The moving average of the weights, if there is one.
     """
     tensors = {_MODULE + name: tensor for name, tensor in weights_of(module).items()}
     state = optimizer.state_dict()
@@ -75,6 +78,7 @@ def capture(
             if isinstance(value, Tensor):
                 tensors[f"{_OPTIMIZER}{number}/{key}"] = value
     tensors |= {_BEST + name: tensor for name, tensor in (best or {}).items()}
+    tensors |= {_AVERAGED + name: tensor for name, tensor in (averaged or {}).items()}
     generator_tensors, generator_values = _generators()
     for path, drawing in _drawings(module).items():
         if drawing.drawn is not None:
@@ -112,6 +116,11 @@ def restore(
         drawing.drawn = drawn.get(path)
     best = copied(_below(_BEST, snapshot.tensors))
     return best or None, dict(snapshot.values["progress"])
+
+
+def averaged_in(snapshot: Snapshot) -> dict[str, Tensor]:
+    """The moving average of the weights in ``snapshot``; empty where there was none."""
+    return _below(_AVERAGED, snapshot.tensors)
 
 
 def _drawings(module: nn.Module) -> dict[str, Drawing]:
