@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from optimizer.contradictions import contradictions
 from optimizer.errors import InputError
+from optimizer.saliency_names import LEGAL, is_saliency
 
 Quantity = Literal["macs", "parameters", "bytes"]
 
@@ -17,7 +18,6 @@ DEFAULT_LR = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3}
 DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 1e-2}
 LOSSES = ("auto", "cross-entropy", "distillation", "mix", "mse")
 DEVICES = ("auto", "cpu", "cuda")
-CRITERIA = ("magnitude", "taylor", "taylor-second", "cosine", "paper")
 OPERATOR_SALIENCIES = ("ablation", "criterion")
 RENORMALISE = ("auto", "on", "off")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -66,7 +66,8 @@ class TrainConfig:
             ``DEFAULT_WARM_UP``.
         search_ratio: Share of the steps from the first decision to the arrival.
         periods: Decisions; each removes the same share of what the last one left.
-        saliency: Criterion of channels, and of operators too unless they are ablated.
+        saliency: Criterion of channels, and of operators too unless they are ablated; or a mix of
+            several, such as ``0.7*magnitude+0.3*taylor``.
         operator_saliency: ``ablation`` measures how much the loss rises without each structure;
             ``criterion`` treats structures as channels are.
         renormalise: Whether convolutions whose normalisations an exporter folded away get new ones
@@ -205,7 +206,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("warm_up_ratio", "0 to 1", _or_none(_is_between(0.0, 1.0))),
     ("search_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
     ("periods", "whole, at least 1", _is_whole(1)),
-    ("saliency", ", ".join(CRITERIA), _is_one_of(CRITERIA)),
+    ("saliency", LEGAL, is_saliency),
     ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),
     ("renormalise", ", ".join(RENORMALISE), _is_one_of(RENORMALISE)),
     ("probe_samples", "whole, at least 1", _is_whole(1)),

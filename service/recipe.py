@@ -19,6 +19,8 @@ _CHOICES = {
     "renormalise": ("auto", "on", "off"),
     "device": ("auto", "cpu", "cuda"),
 }
+_SALIENCIES = ("magnitude", "taylor", "taylor-second", "fisher", "fisher-diagonal", "cosine")
+_SALIENCIES_ALONE = ("paper", "hesso")  # cannot be mixed
 _RATIOS = ("target_macs", "target_params", "target_bytes")
 # name -> smallest and largest legal value
 _WHOLE = {
@@ -44,6 +46,8 @@ class Recipe:
         lr: Largest learning rate; None chooses it.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         loss: ``auto`` mixes labels and distillation where labels exist.
+        saliency: What makes channels redundant: a criterion, or a mix such as
+            ``0.7*magnitude+0.3*taylor``.
         renormalise: Whether convolutions whose normalisations were folded away at export get new
             ones while they train: ``auto`` where the whole network looks so, ``on`` or ``off``.
         seed: Of everything that is random.
@@ -65,6 +69,7 @@ class Recipe:
     lr: float | None = None
     optimizer: str = "sgd"
     loss: str = "auto"
+    saliency: str = "magnitude"
     renormalise: str = "auto"
     seed: int = 0
     time_budget: float | None = None
@@ -117,7 +122,7 @@ def _reader(name: str) -> Callable[[str, object], object]:
         return _whole
     if name in _CHOICES:
         return _choice
-    return {"kinds": _kinds, "protect": _names}.get(name, _real)
+    return {"kinds": _kinds, "protect": _names, "saliency": _saliency}.get(name, _real)
 
 
 def _whole(name: str, value: object) -> int:
@@ -153,6 +158,28 @@ def _choice(name: str, value: object) -> str:
         message = f"{name} is one of {', '.join(_CHOICES[name])}, got {value!r}"
         raise InputError(message, param=name)
     return str(value)
+
+
+def _saliency(name: str, value: object) -> str:
+    terms = [term.rpartition("*") for term in str(value).split("+")]
+    names = [term[2].strip() for term in terms]
+    mixes = set(names) <= set(_SALIENCIES) and len(set(names)) == len(names)
+    weights = all(_is_weight(weight) for weight, star, _ in terms if star)
+    if str(value) in _SALIENCIES_ALONE or (mixes and weights):
+        return str(value)
+    known = ", ".join(_SALIENCIES + _SALIENCIES_ALONE)
+    message = (
+        f"saliency is one of {known}, or a mix such as 0.7*magnitude+0.3*taylor without "
+        f"{' and '.join(_SALIENCIES_ALONE)}, got {str(value)[:80]!r}"
+    )
+    raise InputError(message, param=name)
+
+
+def _is_weight(text: str) -> bool:
+    try:
+        return 0 < float(text) < 1e9
+    except ValueError:
+        return False
 
 
 def _kinds(name: str, value: object) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The mathematics of H2SPG: a torch optimizer over units; knows neither ONNX nor graphs."""
 
 from optimizer.h2spg.half_space import PenaltySettings
+from optimizer.h2spg.mixing import criterion_of, mixture
 from optimizer.h2spg.optimizer import H2SPG
 from optimizer.h2spg.saliency import CRITERIA, Measured, SaliencyCriterion
 from optimizer.h2spg.schedule import Phase, Schedule
@@ -21,5 +22,7 @@ __all__ = [
     "UnitLayout",
     "UnitSlices",
     "choose_count",
+    "criterion_of",
+    "mixture",
     "partition",
 ]

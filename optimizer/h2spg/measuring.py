@@ -17,6 +17,8 @@ def measure(
     criterion: SaliencyCriterion,
     before: Sequence[Tensor],
     direction: Sequence[Tensor] | None = None,
+    *,
+    redundant_U: Tensor,
 ) -> Measured:
     """Measure what ``criterion`` needs.
 
@@ -25,10 +27,14 @@ def measure(
         criterion: Says whether gradients are needed.
         before: The tensors of the units before the update: x.
         direction: What the plain optimizer follows: d, where it is needed.
+        redundant_U: bool (U,), the units that were chosen to go.
     """
-    gradient_dot_U = direction_dot_U = direction_square_norm_U = None
+    gradient_dot_U = gradient_square_U = direction_dot_U = direction_square_norm_U = None
     if criterion.needs_gradient:
         gradient_dot_U = units.sums(products(before, [tensor.grad for tensor in units.tensors]))
+    if criterion.needs_gradient_square:
+        both = products(before, [tensor.grad for tensor in units.tensors])
+        gradient_square_U = units.sums(products(both, both))
     if direction is not None:
         direction_dot_U = units.sums(products(before, direction))
         direction_square_norm_U = units.sums(products(direction, direction))
@@ -36,8 +42,10 @@ def measure(
         square_norm=units.sums(products(before, before)),
         size=units.size,
         gradient_dot=gradient_dot_U,
+        gradient_square=gradient_square_U,
         direction_dot=direction_dot_U,
         direction_square_norm=direction_square_norm_U,
+        pools=units.pools_without(redundant_U),
     )
 
 

@@ -6,7 +6,7 @@ units may go together is known to ``units`` and to the ``choose`` that is passed
 Shape letters: U units.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast, overload
 
 import torch
@@ -23,12 +23,8 @@ from optimizer.h2spg.half_space import (
     penalty_factor,
 )
 from optimizer.h2spg.measuring import direction_of, measure, products
-from optimizer.h2spg.saliency import (
-    CRITERIA,
-    Measured,
-    SaliencyCriterion,
-    relative_to_pool,
-)
+from optimizer.h2spg.mixing import criterion_of
+from optimizer.h2spg.saliency import Measured, SaliencyCriterion, relative_to
 from optimizer.h2spg.schedule import Phase, Schedule, from_numbers, to_numbers
 from optimizer.h2spg.search import Choose
 from optimizer.h2spg.settings import check_settings
@@ -67,7 +63,7 @@ class H2SPG(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         mode: Mode = "schedule",
-        saliency: str | SaliencyCriterion = "magnitude",
+        saliency: str | Mapping[str, float] | SaliencyCriterion = "magnitude",
         averaging: float | None = None,
         penalty: PenaltySettings | None = None,
         projection_start: int = 0,
@@ -88,7 +84,8 @@ class H2SPG(Optimizer):
             eps: As in torch, but above 0: it divides the moments of zeroed units.
             weight_decay: L2 for SGD and Adam, decoupled for AdamW.
             mode: How chosen units get to 0.
-            saliency: Name of a criterion in ``saliency.CRITERIA``, or one of your own.
+            saliency: Name of a criterion in ``saliency.CRITERIA``, a mix of them by text or mapping
+                (``mixing.criterion_of``), or one of your own.
             averaging: Weight w of the paper's running average s <- w*s + (1-w)*s_t; None for the
                 plain mean over the steps since the last decision.
             penalty: Constants of ``mode="paper"``; the published ones of the variant if None.
@@ -111,7 +108,7 @@ class H2SPG(Optimizer):
         self.choose = choose
         self.variant = variant
         self.mode = mode
-        self.criterion = CRITERIA[saliency] if isinstance(saliency, str) else saliency
+        self.criterion = criterion_of(saliency)
         self.averaging = averaging
         self.penalty = penalty or (PenaltySettings() if variant == "sgd" else PUBLISHED_FOR_ADAM)
         self.projection_start = projection_start
@@ -186,11 +183,11 @@ class H2SPG(Optimizer):
         if projects or (measures and self.criterion.needs_direction):
             before = [tensor.clone() for tensor in self.units.tensors]
         if measures and before is None:
-            self._record(measure(self.units, self.criterion, self.units.tensors))
+            self._record(self._measure(self.units.tensors))
         self._update()
         if before is not None and measures:
             direction = direction_of(before, self.units.tensors, self._learning_rates())
-            self._record(measure(self.units, self.criterion, before, direction))
+            self._record(self._measure(before, direction))
         if before is not None and projects:
             self._half_space_step(before, step)
         elif self._any_redundant:
@@ -247,7 +244,7 @@ class H2SPG(Optimizer):
             saliency_U /= state[keys.NUM_MEASURED].clamp_min(1).to(self.units.device)
         redundant_U = self.redundant
         if self.criterion.is_relative:
-            saliency_U = relative_to_pool(saliency_U, self.units.pool_of_unit, ~redundant_U)
+            saliency_U = relative_to(saliency_U, self.units.pools_without(redundant_U))
         fraction = self._schedule.fraction(step)
         chosen_U = self.choose(saliency_U.cpu(), redundant_U.cpu(), fraction).to(self.units.device)
         if bool((redundant_U & ~chosen_U).any()):
@@ -262,6 +259,11 @@ class H2SPG(Optimizer):
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]
             update(self.variant, params, [self.state[param] for param in params], group)
+
+    def _measure(
+        self, before: Sequence[Tensor], direction: Sequence[Tensor] | None = None
+    ) -> Measured:
+        return measure(self.units, self.criterion, before, direction, redundant_U=self.redundant)
 
     def _record(self, measured: Measured) -> None:
         state = self._of_units

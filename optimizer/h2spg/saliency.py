@@ -17,6 +17,21 @@ _PAPER_FLOOR = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pools:
+    """Which units a saliency is relative to.
+
+    Attributes:
+        of_unit: int64 (U,), the pool of each unit.
+        count: Number of pools; known beforehand, so that no step has to wait for the device.
+        counted: bool (U,), the units that make up the mean of their pool: those not removed yet.
+    """
+
+    of_unit: Tensor
+    count: int
+    counted: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """Sums over the elements x of each unit in one step; all float64 (U,).
 
@@ -24,15 +39,19 @@ class Measured:
         square_norm: ||x||^2.
         size: Number of elements.
         gradient_dot: <x, g> with the gradient g; where a criterion needs it.
+        gradient_square: <x^2, g^2>, elementwise squares; where a criterion needs it.
         direction_dot: <x, d> with the direction d of the plain optimizer, x <- x - lr * d.
         direction_square_norm: ||d||^2.
+        pools: Which units are compared with each other; where a criterion needs it.
     """
 
     square_norm: Tensor
     size: Tensor
     gradient_dot: Tensor | None = None
+    gradient_square: Tensor | None = None
     direction_dot: Tensor | None = None
     direction_square_norm: Tensor | None = None
+    pools: Pools | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +61,7 @@ class SaliencyCriterion:
     Attributes:
         saliency: Maps what was measured to float64 (U,).
         needs_gradient: Whether it reads ``gradient_dot``.
+        needs_gradient_square: Whether it reads ``gradient_square``.
         needs_direction: Whether it reads the two sums over the direction.
         is_relative: Whether a value means something only beside others of its pool, so that it is
             to be divided by their mean before pools are compared.
@@ -49,6 +69,7 @@ class SaliencyCriterion:
 
     saliency: Callable[[Measured], Tensor]
     needs_gradient: bool = False
+    needs_gradient_square: bool = False
     needs_direction: bool = False
     is_relative: bool = True
 
@@ -72,6 +93,23 @@ def taylor_second(measured: Measured) -> Tensor:
     return 0.5 * _given(measured.gradient_dot).square()
 
 
+def fisher(measured: Measured) -> Tensor:
+    """<x, g>^2; averaged over steps, the empirical Fisher along the unit's own direction.
+
+    The gradient is that of a batch, not of a sample, so that what is measured shrinks with the
+    batch. Twice ``taylor_second``: relative to their pools, the two are the same.
+    """
+    return _given(measured.gradient_dot).square()
+
+
+def fisher_diagonal(measured: Measured) -> Tensor:
+    """Sum of x_i^2 * g_i^2: the same with the diagonal of the Fisher matrix alone.
+
+    Elements of one unit cannot cancel each other, and no correlation between them is seen.
+    """
+    return _given(measured.gradient_square)
+
+
 def cosine(measured: Measured) -> Tensor:
     """1 - cos(x, d): 0 where the step of the plain optimizer leads straight to the origin."""
     return 1 - _cosine(measured)
@@ -89,12 +127,33 @@ def paper(measured: Measured) -> Tensor:
     return -0.5 * (_unit_length(cos_U) + _unit_length(inverse_U))
 
 
+def hesso(measured: Measured) -> Tensor:
+    """The importance of HESSO (PAPER.md 1.6): five parts, each a fifth.
+
+    ``||x||``, ``||x|| / n``, ``cos(x, d) + 1``, ``|<x, d>|`` and ``0.5 * <x, d>^2``, each divided
+    by its norm over all units. The sign of the cosine is that of the released code: there a step
+    that leads *away* from the origin makes a unit redundant, which ``paper`` sees the other way.
+    """
+    length_U, dot_U = measured.square_norm.sqrt(), _given(measured.direction_dot)
+    parts = (
+        length_U,
+        length_U / measured.size.clamp_min(1),
+        _cosine(measured) + 1,
+        dot_U.abs(),
+        0.5 * dot_U.square(),
+    )
+    return torch.stack([_unit_length(part) for part in parts]).sum(dim=0) / len(parts)
+
+
 CRITERIA: Mapping[str, SaliencyCriterion] = {
     "magnitude": SaliencyCriterion(saliency=magnitude),
     "taylor": SaliencyCriterion(saliency=taylor_first, needs_gradient=True),
     "taylor-second": SaliencyCriterion(saliency=taylor_second, needs_gradient=True),
+    "fisher": SaliencyCriterion(saliency=fisher, needs_gradient=True),
+    "fisher-diagonal": SaliencyCriterion(saliency=fisher_diagonal, needs_gradient_square=True),
     "cosine": SaliencyCriterion(saliency=cosine, needs_direction=True),
     "paper": SaliencyCriterion(saliency=paper, needs_direction=True, is_relative=False),
+    "hesso": SaliencyCriterion(saliency=hesso, needs_direction=True, is_relative=False),
 }
 
 
@@ -109,14 +168,17 @@ def relative_to_pool(saliency_U: Tensor, pool_U: Tensor, counted_U: Tensor) -> T
     Returns:
         float64 (U,); 1 is an average unit of its pool. A pool whose mean is 0 stays 0.
     """
-    if not len(saliency_U):
-        return saliency_U
-    num_pools = int(pool_U.max()) + 1
-    counted = counted_U.to(saliency_U.dtype)
-    sum_of_pool = saliency_U.new_zeros(num_pools).index_add_(0, pool_U, saliency_U * counted)
-    count_of_pool = saliency_U.new_zeros(num_pools).index_add_(0, pool_U, counted)
-    mean_of_pool = sum_of_pool / count_of_pool.clamp_min(1)
-    return saliency_U / mean_of_pool.clamp_min(TINY)[pool_U]
+    count = int(pool_U.max()) + 1 if len(pool_U) else 0
+    return relative_to(saliency_U, Pools(of_unit=pool_U, count=count, counted=counted_U))
+
+
+def relative_to(saliency_U: Tensor, pools: Pools) -> Tensor:
+    """The same with pools that were counted beforehand; never waits for the device."""
+    counted_U = pools.counted.to(saliency_U.dtype)
+    sums = saliency_U.new_zeros(2, pools.count)
+    sums.index_add_(1, pools.of_unit, torch.stack([saliency_U * counted_U, counted_U]))
+    mean_of_pool = sums[0] / sums[1].clamp_min(1)
+    return saliency_U / mean_of_pool.clamp_min(TINY)[pools.of_unit]
 
 
 def _cosine(measured: Measured) -> Tensor:

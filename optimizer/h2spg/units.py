@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optimizer.h2spg.saliency import Pools
+
 NO_UNIT = -1  # in ``unit_of_position``: this position is never removed
 
 
@@ -87,12 +89,17 @@ class UnitLayout:
             message = f"the tensors of the units live on several devices: {devices}"
             raise ValueError(message)
         self.device = devices.pop() if devices else torch.device("cpu")
+        self._num_pools = int(pool_of_unit.max()) + 1 if num_units else 0
         self.pool_of_unit = pool_of_unit.to(self.device, torch.int64)
         indices = [unit_P for _, _, unit_P in self._counted]
         empty = torch.empty(0, dtype=torch.int64, device=self.device)
         self._unit_of_sum = torch.cat([empty, *indices])
         ones = [torch.ones((), device=self.device).expand(tensor.shape) for tensor in self.tensors]
         self.size = self.sums(ones)
+
+    def pools_without(self, removed_U: Tensor) -> Pools:
+        """The pools whose means run over the units that are not in the bool ``removed_U`` (U,)."""
+        return Pools(of_unit=self.pool_of_unit, count=self._num_pools, counted=~removed_U)
 
     def sums(self, tensors: Sequence[Tensor]) -> Tensor:
         """Sum the elements of each unit, those that count.

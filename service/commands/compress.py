@@ -41,6 +41,13 @@ Loss = Annotated[
     str | None,
     typer.Option(help="auto (default), cross-entropy, distillation, mix or mse."),
 ]
+Saliency = Annotated[
+    str | None,
+    typer.Option(
+        help="What makes channels redundant: magnitude (default), taylor, taylor-second, fisher, "
+        "fisher-diagonal, cosine, paper, hesso, or a mix such as 0.7*magnitude+0.3*taylor."
+    ),
+]
 Renormalise = Annotated[
     str | None,
     typer.Option(
@@ -90,6 +97,7 @@ def compress(
     lr: Rate = None,
     optimizer: OptimizerName = None,
     loss: Loss = None,
+    saliency: Saliency = None,
     renormalise: Renormalise = None,
     seed: Seed = None,
     time_budget: TimeBudget = None,
@@ -113,6 +121,7 @@ def compress(
             "lr": lr,
             "optimizer": optimizer,
             "loss": loss,
+            "saliency": saliency,
             "renormalise": renormalise,
             "seed": seed,
             "time_budget": time_budget,

@@ -23,6 +23,7 @@ def config_of(subject: Subject, imported: ImportedModule) -> TrainConfig:
         optimizer=recipe.optimizer,
         lr=recipe.lr,
         loss=recipe.loss,
+        saliency=recipe.saliency,
         renormalise=recipe.renormalise,
         seed=recipe.seed,
         time_budget=recipe.time_budget,

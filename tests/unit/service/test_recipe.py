@@ -3,6 +3,7 @@
 import pytest
 
 from graph_analysis.errors import InputError
+from optimizer.saliency_names import SALIENCIES, is_saliency
 from service.recipe import Recipe
 
 
@@ -28,6 +29,13 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"target_macs": 1}, "below 1"),
         ({"target_macs": True}, "below 1"),
         ({"optimizer": "lion"}, "adamw"),
+        ({"saliency": "size"}, "one of magnitude, taylor, .*hesso, or a mix"),
+        ({"saliency": "magnitude+"}, "or a mix"),
+        ({"saliency": "x*magnitude+taylor"}, "or a mix"),
+        ({"saliency": "-1*magnitude+taylor"}, "or a mix"),
+        ({"saliency": "magnitude+magnitude"}, "or a mix"),
+        ({"saliency": "paper+taylor"}, "without paper and hesso"),
+        ({"saliency": 3}, "or a mix"),
         ({"kinds": "petal"}, "channel"),
         ({"protect": 3}, "list of texts"),
         ({"target_params": 0.5}, "exactly one"),
@@ -36,6 +44,14 @@ def test_texts_and_values_mean_the_same() -> None:
 def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> None:
     with pytest.raises(InputError, match=text):
         Recipe.parse({"target_macs": 0.5, **settings})
+
+
+@pytest.mark.parametrize(
+    "text", [*SALIENCIES, "magnitude+taylor", "0.7*magnitude + 3*cosine", "2*fisher"]
+)
+def test_what_the_recipe_takes_for_a_saliency_the_optimizer_takes_too(text: str) -> None:
+    assert Recipe.parse({"target_macs": 0.5, "saliency": text}).saliency == text
+    assert is_saliency(text)
 
 
 def test_a_target_is_needed() -> None:
