@@ -3,7 +3,8 @@
 Shape letters: U units.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,62 +13,90 @@ from optimizer.h2spg.saliency import TINY, Measured, SaliencyCriterion
 from optimizer.h2spg.units import UnitLayout
 
 
-def measure(
-    units: UnitLayout,
-    criterion: SaliencyCriterion,
-    before: Sequence[Tensor],
-    direction: Sequence[Tensor] | None = None,
-    *,
-    redundant_U: Tensor,
-) -> Measured:
-    """Measure what ``criterion`` needs.
+def measure(units: UnitLayout, criterion: SaliencyCriterion, redundant_U: Tensor) -> Measured:
+    """Measure what ``criterion`` needs and can be known before the update.
+
+    Before it, because an update may use the gradients as scratch paper.
 
     Args:
-        units: The units; their tensors hold the gradients.
-        criterion: Says whether gradients are needed.
-        before: The tensors of the units before the update: x.
-        direction: What the plain optimizer follows: d, where it is needed.
+        units: The units; their tensors hold x and the gradients.
+        criterion: Says what is needed.
         redundant_U: bool (U,), the units that were chosen to go.
     """
-    gradient_dot_U = gradient_square_U = direction_dot_U = direction_square_norm_U = None
-    if criterion.needs_gradient:
-        gradient_dot_U = units.sums(products(before, [tensor.grad for tensor in units.tensors]))
-    if criterion.needs_gradient_square:
-        both = products(before, [tensor.grad for tensor in units.tensors])
-        gradient_square_U = units.sums(products(both, both))
-    if direction is not None:
-        direction_dot_U = units.sums(products(before, direction))
-        direction_square_norm_U = units.sums(products(direction, direction))
+    tensors = units.tensors
+    grads = [tensor.grad for tensor in tensors]
+    needs = criterion
     return Measured(
-        square_norm=units.sums(products(before, before)),
+        square_norm=units.dots(tensors, tensors) if needs.needs_square_norm else None,
         size=units.size,
-        gradient_dot=gradient_dot_U,
-        gradient_square=gradient_square_U,
-        direction_dot=direction_dot_U,
-        direction_square_norm=direction_square_norm_U,
+        gradient_dot=units.dots(tensors, grads) if needs.needs_gradient else None,
+        gradient_square=(
+            units.dots(tensors, grads, squared=True) if needs.needs_gradient_square else None
+        ),
         pools=units.pools_without(redundant_U),
     )
 
 
-def direction_of(
-    before: Iterable[Tensor], after: Iterable[Tensor], rates: Iterable[float]
-) -> list[Tensor]:
-    """What the plain optimizer subtracted, divided by the learning rate: d = (x - x') / lr.
+class Movement:
+    """How the tensors of the units moved in one step of the plain optimizer.
 
-    Taken from what happened, so that it is right for every variant, weight decay included.
+    Taken from what happened, so that it is right for every variant, weight decay included. The
+    copies are made once and used in every step.
+
+    Attributes:
+        before: x, one for each tensor.
+        direction_dot: <x, d> of each unit with the direction d, x' = x - lr * d: float64 (U,).
+        direction_square_norm: ||d||^2: float64 (U,).
     """
-    return [
-        (old - new) / max(rate, TINY) for old, new, rate in zip(before, after, rates, strict=True)
-    ]
+
+    def __init__(self, units: UnitLayout) -> None:
+        """Follow the tensors of ``units``."""
+        self._units = units
+        self.before: list[Tensor] = []
+        self._moved: list[Tensor] = []
+        self.direction_dot = self.direction_square_norm = units.size.new_zeros(units.num_units)
+
+    def begin(self) -> None:
+        """Note x."""
+        tensors = [tensor.detach() for tensor in self._units.tensors]
+        if not _fit(self.before, tensors):
+            self.before = [torch.empty_like(tensor) for tensor in tensors]
+            self._moved = [torch.empty_like(tensor) for tensor in tensors]
+        if tensors:
+            torch._foreach_copy_(self.before, tensors)
+
+    def end(self, rates: Sequence[float]) -> None:
+        """Note what the update did, with the learning rate of each tensor."""
+        tensors = [tensor.detach() for tensor in self._units.tensors]
+        if tensors:
+            torch._foreach_copy_(self._moved, self.before)
+            torch._foreach_sub_(self._moved, tensors)
+        inverse = _inverse(rates)
+        squares = [factor**2 for factor in inverse]
+        self.direction_dot = self._units.dots(self.before, self._moved, factors=inverse)
+        self.direction_square_norm = self._units.dots(self._moved, self._moved, factors=squares)
+
+    def added_to(self, measured: Measured) -> Measured:
+        """``measured`` and the sums over the direction."""
+        return replace(
+            measured,
+            direction_dot=self.direction_dot,
+            direction_square_norm=self.direction_square_norm,
+        )
 
 
-def products(left: Iterable[Tensor], right: Iterable[Tensor | None]) -> list[Tensor]:
-    """Elementwise, in at least single precision; 0 where the right one is missing."""
-    return [
-        torch.zeros_like(one) if other is None else _wide(one) * _wide(other)
-        for one, other in zip(left, right, strict=True)
-    ]
+def _inverse(rates: Sequence[float]) -> list[float]:
+    """What is not trained does not move, so any factor will do; the same one costs nothing."""
+    largest = max(rates, default=0.0)
+    return [1 / max(rate or largest, TINY) for rate in rates]
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+def _fit(buffers: Sequence[Tensor], tensors: Sequence[Tensor]) -> bool:
+    """Whether the buffers are for these tensors as they are now: shape, order in memory, type."""
+    return len(buffers) == len(tensors) and all(
+        buffer.shape == tensor.shape
+        and buffer.stride() == tensor.stride()
+        and buffer.dtype == tensor.dtype
+        and buffer.device == tensor.device
+        for buffer, tensor in zip(buffers, tensors, strict=True)
+    )

@@ -59,6 +59,7 @@ def mixture(weights: Mapping[str, float]) -> SaliencyCriterion:
 
     return SaliencyCriterion(
         saliency=saliency,
+        needs_square_norm=any(part.needs_square_norm for _, part in parts),
         needs_gradient=any(part.needs_gradient for _, part in parts),
         needs_gradient_square=any(part.needs_gradient_square for _, part in parts),
         needs_direction=any(part.needs_direction for _, part in parts),

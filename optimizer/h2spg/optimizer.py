@@ -6,7 +6,7 @@ units may go together is known to ``units`` and to the ``choose`` that is passed
 Shape letters: U units.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast, overload
 
 import torch
@@ -22,13 +22,14 @@ from optimizer.h2spg.half_space import (
     leaves_half_space,
     penalty_factor,
 )
-from optimizer.h2spg.measuring import direction_of, measure, products
+from optimizer.h2spg.laying import Positions, fill_zero, scale, subtract_products
+from optimizer.h2spg.measuring import Movement, measure
 from optimizer.h2spg.mixing import criterion_of
-from optimizer.h2spg.saliency import Measured, SaliencyCriterion, relative_to
+from optimizer.h2spg.saliency import Measured, SaliencyCriterion, relative_to_pool
 from optimizer.h2spg.schedule import Phase, Schedule, from_numbers, to_numbers
 from optimizer.h2spg.search import Choose
 from optimizer.h2spg.settings import check_settings
-from optimizer.h2spg.units import Positions, UnitLayout, fill_zero, scale
+from optimizer.h2spg.units import UnitLayout
 
 Mode = Literal["schedule", "paper"]
 
@@ -65,6 +66,7 @@ class H2SPG(Optimizer):
         mode: Mode = "schedule",
         saliency: str | Mapping[str, float] | SaliencyCriterion = "magnitude",
         averaging: float | None = None,
+        measure_every: int = 1,
         penalty: PenaltySettings | None = None,
         projection_start: int = 0,
     ) -> None:
@@ -88,13 +90,26 @@ class H2SPG(Optimizer):
                 (``mixing.criterion_of``), or one of your own.
             averaging: Weight w of the paper's running average s <- w*s + (1-w)*s_t; None for the
                 plain mean over the steps since the last decision.
+            measure_every: Saliency is measured in one of so many steps, the last before each
+                decision among them; a long warm-up needs no more than some hundred measurements.
             penalty: Constants of ``mode="paper"``; the published ones of the variant if None.
             projection_start: First step of the half-space step in ``mode="paper"`` (T_h).
 
         Raises:
             ValueError: A setting is outside its range; lists all of them.
         """
-        check_settings(variant, mode, lr, momentum, dampening, betas, eps, weight_decay, averaging)
+        check_settings(
+            variant,
+            mode,
+            lr,
+            momentum,
+            dampening,
+            betas,
+            eps,
+            weight_decay,
+            averaging,
+            measure_every,
+        )
         if nesterov and (momentum <= 0 or dampening != 0):
             message = "nesterov needs momentum > 0 and dampening 0"
             raise ValueError(message)
@@ -110,8 +125,10 @@ class H2SPG(Optimizer):
         self.mode = mode
         self.criterion = criterion_of(saliency)
         self.averaging = averaging
+        self.measure_every = measure_every
         self.penalty = penalty or (PenaltySettings() if variant == "sgd" else PUBLISHED_FOR_ADAM)
         self.projection_start = projection_start
+        self._movement = Movement(units)
         num_units, device = units.num_units, units.device
         self._of_units = {
             keys.STEPS_DONE: torch.zeros((), dtype=torch.int64),
@@ -176,20 +193,22 @@ class H2SPG(Optimizer):
         step = self._steps_done
         if self._schedule.is_decision(step):
             self._decide(step)
-        fill_zero([tensor.grad for tensor in self.units.tensors], self._zero)
-        measures = self._schedule.measures(step)
+        if self._any_zero:
+            fill_zero([tensor.grad for tensor in self.units.tensors], self._zero)
+        measured = None
+        if self._schedule.measures(step, every=self.measure_every):
+            measured = measure(self.units, self.criterion, self.redundant)
         projects = self.mode == "paper" and self._any_redundant
-        before = None
-        if projects or (measures and self.criterion.needs_direction):
-            before = [tensor.clone() for tensor in self.units.tensors]
-        if measures and before is None:
-            self._record(self._measure(self.units.tensors))
+        follows_direction = measured is not None and self.criterion.needs_direction
+        if projects or follows_direction:
+            self._movement.begin()
         self._update()
-        if before is not None and measures:
-            direction = direction_of(before, self.units.tensors, self._learning_rates())
-            self._record(self._measure(before, direction))
-        if before is not None and projects:
-            self._half_space_step(before, step)
+        if projects or follows_direction:
+            self._movement.end(self._learning_rates())
+        if measured is not None:
+            self._record(self._movement.added_to(measured) if follows_direction else measured)
+        if projects:
+            self._half_space_step(step)
         elif self._any_redundant:
             self._shrink(step)
         self._steps_done += 1
@@ -216,7 +235,8 @@ class H2SPG(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything: torch's own version keeps three attributes and loses the rest on a copy."""
-        return {name: value for name, value in self.__dict__.items() if not _is_hook(name)}
+        kept = {name: value for name, value in self.__dict__.items() if not _is_hook(name)}
+        return kept | {"_movement": Movement(self.units)}  # nothing but scratch
 
     @property
     def _of_units(self) -> dict[str, Tensor]:
@@ -232,21 +252,25 @@ class H2SPG(Optimizer):
         state = self._of_units
         self._schedule = from_numbers(state[keys.SCHEDULE].tolist())
         self._steps_done = int(state[keys.STEPS_DONE])
-        shrinking_U = self.redundant & ~self.zero
         self._any_redundant = bool(self.redundant.any())
-        self._shrinking: list[Positions] = self.units.positions(shrinking_U)
-        self._zero: list[Positions] = self.units.positions(self.zero)
+        self._any_zero = bool(self.zero.any())
+        self._shrinking: Positions = self.units.positions(self.redundant & ~self.zero)
+        if self.mode == "paper":  # where units may become 0 in any step, without a word to the host
+            self._zero: Positions = self.units.positions(self.redundant).of(self.zero)
+        else:
+            self._zero = self.units.positions(self.zero)
 
     def _decide(self, step: int) -> None:
         state = self._of_units
-        saliency_U = state[keys.SALIENCY].clone()
+        saliency_U = state[keys.SALIENCY].cpu().clone()
         if self.averaging is None:
-            saliency_U /= state[keys.NUM_MEASURED].clamp_min(1).to(self.units.device)
+            saliency_U /= state[keys.NUM_MEASURED].clamp_min(1)
         redundant_U = self.redundant
         if self.criterion.is_relative:
-            saliency_U = relative_to(saliency_U, self.units.pools_without(redundant_U))
+            left_U, pool_U = ~redundant_U.cpu(), self.units.pool_of_unit.cpu()
+            saliency_U = relative_to_pool(saliency_U, pool_U, left_U)
         fraction = self._schedule.fraction(step)
-        chosen_U = self.choose(saliency_U.cpu(), redundant_U.cpu(), fraction).to(self.units.device)
+        chosen_U = self.choose(saliency_U, redundant_U.cpu(), fraction).to(self.units.device)
         if bool((redundant_U & ~chosen_U).any()):
             message = "choose() took back units that were removed before"
             raise ValueError(message)
@@ -259,11 +283,6 @@ class H2SPG(Optimizer):
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]
             update(self.variant, params, [self.state[param] for param in params], group)
-
-    def _measure(
-        self, before: Sequence[Tensor], direction: Sequence[Tensor] | None = None
-    ) -> Measured:
-        return measure(self.units, self.criterion, before, direction, redundant_U=self.redundant)
 
     def _record(self, measured: Measured) -> None:
         state = self._of_units
@@ -282,38 +301,34 @@ class H2SPG(Optimizer):
             scale(self.units.tensors, self._shrinking, self._schedule.decay_factor(step))
 
     def _arrive(self) -> None:
-        fill_zero(self.units.tensors, self._shrinking)
-        for key in keys.SHRINK_WITH_UNITS:
-            fill_zero(self._state_tensors(key), self._shrinking)
+        self._fill_zero(self._shrinking)
         self.zero.logical_or_(self.redundant)
         self._read_state()
 
-    def _half_space_step(self, before: Sequence[Tensor], step: int) -> None:
+    def _half_space_step(self, step: int) -> None:
         """The paper's: penalise the redundant units, zero those that leave the half-space."""
-        units, sums = self.units, self.units.sums
-        rates = self._learning_rates()
-        direction = direction_of(before, units.tensors, rates)
-        square_norm_U = sums(products(before, before))
+        units, moved = self.units, self._movement
+        square_norm_U = units.dots(moved.before, moved.before)
         norm_U = square_norm_U.sqrt()
         factor_U = penalty_factor(
-            norm_U,
-            sums(products(before, direction)),
-            sums(products(direction, direction)),
-            self.penalty,
+            norm_U, moved.direction_dot, moved.direction_square_norm, self.penalty
         )
         pull_U = torch.where(self.redundant, factor_U / (norm_U + NORM_FLOOR), 0.0)
-        for number, pull in units.spread(pull_U):
-            tensor = units.tensors[number]
-            tensor.addcmul_(before[number], pull.to(tensor.dtype), value=-rates[number])
+        rates = self._learning_rates()
+        subtract_products(units.tensors, moved.before, self._zero, pull_U, rates)
         if step >= self.projection_start:
-            trial_dot_U = sums(products(units.tensors, before))
+            trial_dot_U = units.dots(units.tensors, moved.before)
             epsilon = self.penalty.epsilon
             leaves_U = leaves_half_space(trial_dot_U, square_norm_U, epsilon=epsilon)
             self.zero.logical_or_(self.redundant & leaves_U)
-        for number, is_zero in units.spread(self.zero):
-            states = self.state.get(units.tensors[number], {})
-            for tensor in (units.tensors[number], *_present(states)):
-                tensor.masked_fill_(is_zero, 0.0)
+            self._any_zero, self._zero = True, self._zero.of(self.zero)
+        if self._any_zero:
+            self._fill_zero(self._zero)
+
+    def _fill_zero(self, positions: Positions) -> None:
+        fill_zero(self.units.tensors, positions)
+        for key in keys.SHRINK_WITH_UNITS:
+            fill_zero(self._state_tensors(key), positions)
 
     def _learning_rates(self) -> list[float]:
         """Of each tensor of the units; those that are not trained have 0."""
@@ -324,11 +339,6 @@ class H2SPG(Optimizer):
 
     def _state_tensors(self, key: str) -> list[Tensor | None]:
         return [self.state.get(tensor, {}).get(key) for tensor in self.units.tensors]
-
-
-def _present(states: dict[str, Any]) -> list[Tensor]:
-    found = [states.get(key) for key in keys.SHRINK_WITH_UNITS]
-    return [tensor for tensor in found if tensor is not None]
 
 
 def _is_hook(name: str) -> bool:

@@ -22,13 +22,28 @@ class Pools:
 
     Attributes:
         of_unit: int64 (U,), the pool of each unit.
-        count: Number of pools; known beforehand, so that no step has to wait for the device.
+        order: int64 (U,), the units pool by pool.
+        offsets: int64, where each pool begins among them, and the end; known beforehand, so that no
+            step has to wait for the device.
         counted: bool (U,), the units that make up the mean of their pool: those not removed yet.
     """
 
     of_unit: Tensor
-    count: int
+    order: Tensor
+    offsets: Tensor
     counted: Tensor
+
+    @classmethod
+    def of(cls, pool_U: Tensor, counted_U: Tensor) -> "Pools":
+        """The pools with the numbers int64 ``pool_U``; waits for the device once."""
+        order_U = torch.argsort(pool_U, stable=True)
+        sizes = torch.bincount(pool_U)
+        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        return cls(of_unit=pool_U, order=order_U, offsets=offsets, counted=counted_U)
+
+    def sums(self, value_U: Tensor) -> Tensor:
+        """Sum over the units of each pool, in one fixed order on every device."""
+        return torch.segment_reduce(value_U[self.order], "sum", offsets=self.offsets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +51,16 @@ class Measured:
     """Sums over the elements x of each unit in one step; all float64 (U,).
 
     Attributes:
-        square_norm: ||x||^2.
+        square_norm: ||x||^2; where a criterion needs it, as all others but the size.
         size: Number of elements.
-        gradient_dot: <x, g> with the gradient g; where a criterion needs it.
-        gradient_square: <x^2, g^2>, elementwise squares; where a criterion needs it.
+        gradient_dot: <x, g> with the gradient g.
+        gradient_square: <x^2, g^2>, elementwise squares.
         direction_dot: <x, d> with the direction d of the plain optimizer, x <- x - lr * d.
         direction_square_norm: ||d||^2.
-        pools: Which units are compared with each other; where a criterion needs it.
+        pools: Which units are compared with each other.
     """
 
-    square_norm: Tensor
+    square_norm: Tensor | None = None
     size: Tensor
     gradient_dot: Tensor | None = None
     gradient_square: Tensor | None = None
@@ -60,6 +75,7 @@ class SaliencyCriterion:
 
     Attributes:
         saliency: Maps what was measured to float64 (U,).
+        needs_square_norm: Whether it reads ``square_norm``.
         needs_gradient: Whether it reads ``gradient_dot``.
         needs_gradient_square: Whether it reads ``gradient_square``.
         needs_direction: Whether it reads the two sums over the direction.
@@ -68,6 +84,7 @@ class SaliencyCriterion:
     """
 
     saliency: Callable[[Measured], Tensor]
+    needs_square_norm: bool = True
     needs_gradient: bool = False
     needs_gradient_square: bool = False
     needs_direction: bool = False
@@ -80,7 +97,7 @@ def magnitude(measured: Measured) -> Tensor:
     Root mean square, not norm / n: the latter falls with the size of a unit whose weights are
     scaled alike, and would call everything large redundant (PAPER.md 1.3).
     """
-    return (measured.square_norm / measured.size.clamp_min(1)).sqrt()
+    return (_given(measured.square_norm) / measured.size.clamp_min(1)).sqrt()
 
 
 def taylor_first(measured: Measured) -> Tensor:
@@ -122,7 +139,7 @@ def paper(measured: Measured) -> Tensor:
     ``u = 1 / (||x|| / n + 1e-6)``; the outer norms run over all units.
     """
     cos_U = _cosine(measured)
-    mean_U = measured.square_norm.sqrt() / measured.size.clamp_min(1)
+    mean_U = _given(measured.square_norm).sqrt() / measured.size.clamp_min(1)
     inverse_U = 1 / (mean_U + _PAPER_FLOOR)
     return -0.5 * (_unit_length(cos_U) + _unit_length(inverse_U))
 
@@ -134,7 +151,7 @@ def hesso(measured: Measured) -> Tensor:
     by its norm over all units. The sign of the cosine is that of the released code: there a step
     that leads *away* from the origin makes a unit redundant, which ``paper`` sees the other way.
     """
-    length_U, dot_U = measured.square_norm.sqrt(), _given(measured.direction_dot)
+    length_U, dot_U = _given(measured.square_norm).sqrt(), _given(measured.direction_dot)
     parts = (
         length_U,
         length_U / measured.size.clamp_min(1),
@@ -145,12 +162,18 @@ def hesso(measured: Measured) -> Tensor:
     return torch.stack([_unit_length(part) for part in parts]).sum(dim=0) / len(parts)
 
 
+def _of_gradient(saliency: Callable[[Measured], Tensor]) -> SaliencyCriterion:
+    return SaliencyCriterion(saliency=saliency, needs_square_norm=False, needs_gradient=True)
+
+
 CRITERIA: Mapping[str, SaliencyCriterion] = {
     "magnitude": SaliencyCriterion(saliency=magnitude),
-    "taylor": SaliencyCriterion(saliency=taylor_first, needs_gradient=True),
-    "taylor-second": SaliencyCriterion(saliency=taylor_second, needs_gradient=True),
-    "fisher": SaliencyCriterion(saliency=fisher, needs_gradient=True),
-    "fisher-diagonal": SaliencyCriterion(saliency=fisher_diagonal, needs_gradient_square=True),
+    "taylor": _of_gradient(taylor_first),
+    "taylor-second": _of_gradient(taylor_second),
+    "fisher": _of_gradient(fisher),
+    "fisher-diagonal": SaliencyCriterion(
+        saliency=fisher_diagonal, needs_square_norm=False, needs_gradient_square=True
+    ),
     "cosine": SaliencyCriterion(saliency=cosine, needs_direction=True),
     "paper": SaliencyCriterion(saliency=paper, needs_direction=True, is_relative=False),
     "hesso": SaliencyCriterion(saliency=hesso, needs_direction=True, is_relative=False),
@@ -168,22 +191,21 @@ def relative_to_pool(saliency_U: Tensor, pool_U: Tensor, counted_U: Tensor) -> T
     Returns:
         float64 (U,); 1 is an average unit of its pool. A pool whose mean is 0 stays 0.
     """
-    count = int(pool_U.max()) + 1 if len(pool_U) else 0
-    return relative_to(saliency_U, Pools(of_unit=pool_U, count=count, counted=counted_U))
+    return relative_to(saliency_U, Pools.of(pool_U, counted_U))
 
 
 def relative_to(saliency_U: Tensor, pools: Pools) -> Tensor:
-    """The same with pools that were counted beforehand; never waits for the device."""
+    """The same with pools that were sorted beforehand; never waits for the device."""
+    if not len(saliency_U):
+        return saliency_U
     counted_U = pools.counted.to(saliency_U.dtype)
-    sums = saliency_U.new_zeros(2, pools.count)
-    sums.index_add_(1, pools.of_unit, torch.stack([saliency_U * counted_U, counted_U]))
-    mean_of_pool = sums[0] / sums[1].clamp_min(1)
+    mean_of_pool = pools.sums(saliency_U * counted_U) / pools.sums(counted_U).clamp_min(1)
     return saliency_U / mean_of_pool.clamp_min(TINY)[pools.of_unit]
 
 
 def _cosine(measured: Measured) -> Tensor:
     dot_U = _given(measured.direction_dot)
-    lengths_U = (measured.square_norm * _given(measured.direction_square_norm)).sqrt()
+    lengths_U = (_given(measured.square_norm) * _given(measured.direction_square_norm)).sqrt()
     return dot_U / lengths_U.clamp_min(TINY)
 
 

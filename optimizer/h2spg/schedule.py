@@ -96,9 +96,14 @@ class Schedule:
         """How much of the budget is decided at the start of ``step``: 1/P, 2/P, ..., 1."""
         return sum(step >= boundary for boundary in self.boundaries[:-1]) / self.periods
 
-    def measures(self, step: int) -> bool:
-        """Whether saliency measured in ``step`` is of use to a later decision."""
-        return step < self.boundaries[-2]
+    def measures(self, step: int, *, every: int = 1) -> bool:
+        """Whether saliency is measured in ``step``, for the decision after it.
+
+        With ``every`` in one of so many steps, counted back from the decision: the last step before
+        it always counts.
+        """
+        ahead = next((boundary for boundary in self.boundaries[:-1] if step < boundary), None)
+        return ahead is not None and (ahead - 1 - step) % every == 0
 
     def decay_factor(self, step: int) -> float:
         """What the chosen units are multiplied by after the update of ``step``.

@@ -15,6 +15,7 @@ def check_settings(
     eps: float,
     weight_decay: float,
     averaging: float | None,
+    measure_every: int,
 ) -> None:
     """Refuse settings outside their range.
 
@@ -31,6 +32,7 @@ def check_settings(
         "eps > 0": eps > 0,
         "weight_decay >= 0": weight_decay >= 0,
         "0 <= averaging < 1": averaging is None or 0 <= averaging < 1,
+        "measure_every >= 1": measure_every >= 1,
     }
     broken = [rule for rule, holds in legal.items() if not holds]
     if broken:

@@ -4,17 +4,22 @@ A unit is what is removed as one: a channel, a head, or a whole operator. Units 
 of a convolution's weight belongs to the channel that its row makes and to the one that its column
 reads. Knows tensors and integers only; what a unit means is the caller's business.
 
-Shape letters: U units, P positions along one dim of one tensor.
+Shape letters: U units, P positions along one dim of one tensor. How values are laid along tensors
+stands in ``laying``, how their elements are summed in ``summing``.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from optimizer.h2spg.laying import Axis, Positions, fill_zero, scale, touched
 from optimizer.h2spg.saliency import Pools
+from optimizer.h2spg.summing import Counted, Summing
+
+__all__ = ["NO_UNIT", "Positions", "UnitLayout", "UnitSlices", "fill_zero", "scale"]
 
 NO_UNIT = -1  # in ``unit_of_position``: this position is never removed
 
@@ -36,17 +41,8 @@ class UnitSlices:
     counts: bool = True
 
 
-@dataclass(frozen=True, eq=False)
-class Positions:
-    """Some positions along one dim of one tensor: int64 ``index`` into ``dim``."""
-
-    tensor: int
-    dim: int
-    index: Tensor
-
-
 class UnitLayout:
-    """All slices of all units, with their index tensors computed once.
+    """All slices of all units, with all index tensors computed once.
 
     An element that one unit holds along two dims of one tensor counts twice in its sums.
 
@@ -60,7 +56,7 @@ class UnitLayout:
     def __init__(
         self, slices: Sequence[UnitSlices], *, num_units: int, pool_of_unit: Tensor
     ) -> None:
-        """Precompute the index tensors.
+        """Prepare all index tensors.
 
         Raises:
             ValueError: A slice does not fit its tensor, names a unit that does not exist, or the
@@ -71,8 +67,7 @@ class UnitLayout:
             raise ValueError(message)
         self.num_units = num_units
         self.tensors: list[Tensor] = []
-        self._entries: list[tuple[int, int, Tensor]] = []  # tensor, dim, unit of position or U
-        self._counted: list[tuple[int, int, Tensor]] = []  # those of them that count
+        axes, counted = [], []
         index_of: dict[int, int] = {}
         for entry in slices:
             _check(entry, num_units)
@@ -81,25 +76,26 @@ class UnitLayout:
                 self.tensors.append(entry.parameter)
             unit_P = entry.unit_of_position.to(entry.parameter.device, torch.int64)
             unit_P = torch.where(unit_P == NO_UNIT, num_units, unit_P)
-            self._entries.append((number, entry.dim, unit_P))
+            axes.append(Axis.along(number, entry.parameter, entry.dim, unit_P))
             if entry.counts:
-                self._counted.append(self._entries[-1])
+                counted.append(Counted(number, entry.dim, unit_P))
         devices = {tensor.device for tensor in self.tensors}
         if len(devices) > 1:
             message = f"the tensors of the units live on several devices: {devices}"
             raise ValueError(message)
         self.device = devices.pop() if devices else torch.device("cpu")
-        self._num_pools = int(pool_of_unit.max()) + 1 if num_units else 0
         self.pool_of_unit = pool_of_unit.to(self.device, torch.int64)
-        indices = [unit_P for _, _, unit_P in self._counted]
-        empty = torch.empty(0, dtype=torch.int64, device=self.device)
-        self._unit_of_sum = torch.cat([empty, *indices])
+        everything_U = torch.ones(num_units, dtype=torch.bool, device=self.device)
+        self._pools = Pools.of(self.pool_of_unit, everything_U)
+        self._axes = tuple(axes)
+        shapes = [tensor.shape for tensor in self.tensors]
+        self._summing = Summing(shapes, counted, num_units, self.device)
         ones = [torch.ones((), device=self.device).expand(tensor.shape) for tensor in self.tensors]
         self.size = self.sums(ones)
 
     def pools_without(self, removed_U: Tensor) -> Pools:
         """The pools whose means run over the units that are not in the bool ``removed_U`` (U,)."""
-        return Pools(of_unit=self.pool_of_unit, count=self._num_pools, counted=~removed_U)
+        return replace(self._pools, counted=~removed_U)
 
     def sums(self, tensors: Sequence[Tensor]) -> Tensor:
         """Sum the elements of each unit, those that count.
@@ -110,64 +106,26 @@ class UnitLayout:
         Returns:
             float64 (U,).
         """
-        total = torch.zeros(self.num_units + 1, dtype=torch.float64, device=self.device)
-        if not self._counted:
-            return total[:-1]
-        per_position = [
-            _sum_along(tensors[number], dim).double() for number, dim, _ in self._counted
-        ]
-        return total.index_add_(0, self._unit_of_sum, torch.cat(per_position))[:-1]
+        return self._summing.of(tensors)
 
-    def spread(self, value_U: Tensor) -> list[tuple[int, Tensor]]:
-        """Lay a value per unit out along the tensors; positions without a unit get 0.
+    def dots(
+        self,
+        left: Sequence[Tensor],
+        right: Sequence[Tensor | None],
+        *,
+        squared: bool = False,
+        factors: Sequence[float] | None = None,
+    ) -> Tensor:
+        """Sum the products of the elements of each unit; as ``Summing.of_products``."""
+        return self._summing.of_products(left, right, squared=squared, factors=factors)
 
-        Returns:
-            For each slice the number of its tensor, and the values in a shape that broadcasts.
-        """
-        padded = torch.cat([value_U, value_U.new_zeros(1)])
-        spread = []
-        for number, dim, unit_P in self._entries:
-            shape = [1] * max(self.tensors[number].dim(), 1)
-            shape[dim] = len(unit_P)
-            value = padded[unit_P].reshape(shape if self.tensors[number].dim() else ())
-            spread.append((number, value))
-        return spread
-
-    def positions(self, mask_U: Tensor) -> list[Positions]:
-        """List where the units of the bool ``mask_U`` (U,) are. Waits for the device."""
-        padded = torch.cat([mask_U, mask_U.new_zeros(1)])
-        found = []
-        for number, dim, unit_P in self._entries:
-            index = padded[unit_P].nonzero().flatten()
-            if len(index):
-                found.append(Positions(number, dim, index))
-        return found
-
-
-def fill_zero(tensors: Sequence[Tensor | None], positions: Sequence[Positions]) -> None:
-    """Set ``positions`` of ``tensors`` (one for each of the layout's, or None) to exactly 0."""
-    for place in positions:
-        tensor = tensors[place.tensor]
-        if tensor is not None:
-            _as_array(tensor).index_fill_(place.dim, place.index, 0.0)
-
-
-def scale(tensors: Sequence[Tensor], positions: Sequence[Positions], factor: float) -> None:
-    """Multiply ``positions`` of ``tensors`` (one for each of the layout's) by ``factor``."""
-    for place in positions:
-        array = _as_array(tensors[place.tensor])
-        scaled = array.index_select(place.dim, place.index).mul_(factor)
-        array.index_copy_(place.dim, place.index, scaled)
+    def positions(self, mask_U: Tensor) -> Positions:
+        """Find where the units of the bool ``mask_U`` (U,) are. Waits for the device."""
+        return touched(self._axes, mask_U)
 
 
 def _as_array(tensor: Tensor) -> Tensor:
     return tensor if tensor.dim() else tensor.view(1)
-
-
-def _sum_along(tensor: Tensor, dim: int) -> Tensor:
-    array = _as_array(tensor)
-    others = [other for other in range(array.dim()) if other != dim]
-    return array.sum(dim=others) if others else array
 
 
 def _check(entry: UnitSlices, num_units: int) -> None:

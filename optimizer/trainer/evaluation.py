@@ -133,7 +133,7 @@ def ablation_losses(
         only_U = torch.zeros(layout.num_units, dtype=torch.bool, device=layout.device)
         only_U[unit] = True
         places = layout.positions(only_U)
-        before = {place.tensor: layout.tensors[place.tensor].clone() for place in places}
+        before = {number: layout.tensors[number].clone() for number in places.tensors}
         fill_zero(layout.tensors, places)
         rise_U[unit] = max(0.0, loss() - whole)
         for number, tensor in before.items():

@@ -15,11 +15,7 @@ MEASURED = Measured(
     square_norm=vector(1, 9, 100, 400),
     size=vector(1, 1, 1, 1),
     gradient_dot=vector(-3, 1, 1e-3, 5),
-    pools=Pools(
-        of_unit=torch.tensor([0, 0, 1, 1]),
-        count=2,
-        counted=torch.tensor([True, True, True, False]),
-    ),
+    pools=Pools.of(torch.tensor([0, 0, 1, 1]), torch.tensor([True, True, True, False])),
 )
 
 

@@ -35,18 +35,19 @@ def test_zeroing_and_scaling_touch_the_unit_alone() -> None:
 
 def test_spread_lays_values_along_the_tensors() -> None:
     layout, _, _ = a_layout()
-    values = layout.spread(torch.tensor([1.0, 2.0, 3.0]))
-    assert [(number, value.tolist()) for number, value in values] == [
-        (0, [[1.0], [0.0]]),
-        (0, [[2.0, 3.0, 2.0]]),
-        (1, 3.0),
+    everywhere = layout.positions(torch.ones(3, dtype=torch.bool))
+    values = everywhere.spread(torch.tensor([1.0, 2.0, 3.0]))
+    assert [(axis.tensor, axis.dim, value.tolist()) for axis, value in values] == [
+        (0, 0, [1.0, 0.0]),
+        (0, 1, [2.0, 3.0, 2.0]),
+        (1, 0, [3.0]),
     ]
 
 
 def test_without_slices_everything_is_empty() -> None:
     layout = UnitLayout([], num_units=0, pool_of_unit=torch.zeros(0))
     assert layout.sums([]).shape == (0,)
-    assert layout.positions(torch.zeros(0, dtype=torch.bool)) == []
+    assert layout.positions(torch.zeros(0, dtype=torch.bool)).tensors == []
 
 
 @pytest.mark.parametrize(
