@@ -16,7 +16,17 @@ Quantity = Literal["macs", "parameters", "bytes"]
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3}
 DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 1e-2}
-LOSSES = ("auto", "cross-entropy", "distillation", "mix", "mse")
+LOSSES = (
+    "auto",
+    "mix",
+    "distillation",
+    "cross-entropy",
+    "token-cross-entropy",
+    "bce",
+    "mse",
+    "l1",
+    "huber",
+)
 DEVICES = ("auto", "cpu", "cuda")
 OPERATOR_SALIENCIES = ("ablation", "criterion")
 RENORMALISE = ("auto", "on", "off")
@@ -58,10 +68,13 @@ class TrainConfig:
             ``auto`` does so for networks of plain convolutions over images.
         checkpointing: Parts of the graph of which all but the last are computed again in the
             backward pass, to save memory; 1 keeps everything.
-        loss: ``auto`` mixes labels and distillation where there are labels, else distils.
+        loss: ``auto`` mixes labels and distillation where there are labels that fit, else distils;
+            ``mix`` insists on labels, ``distillation`` uses none, the name of a task uses nothing
+            else (``trainer.choosing``); ``mse`` without such labels distils by values.
         distillation_weight: Share of distillation in the mix (0..1).
         temperature: Softens both sides of the distillation of class scores.
         label_smoothing: Of the cross-entropy.
+        ignore_index: Label of positions that ``token-cross-entropy`` leaves out.
         warm_up_ratio: Share of the steps before the first decision; None takes
             ``DEFAULT_WARM_UP``.
         search_ratio: Share of the steps from the first decision to the arrival.
@@ -106,6 +119,7 @@ class TrainConfig:
     distillation_weight: float = 0.9
     temperature: float = 4.0
     label_smoothing: float = 0.0
+    ignore_index: int = -100
     warm_up_ratio: float | None = None
     search_ratio: float = 0.2
     periods: int = 5
@@ -203,6 +217,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("distillation_weight", "0 to 1", _is_between(0.0, 1.0)),
     ("temperature", "above 0", _POSITIVE),
     ("label_smoothing", "0 to 1", _is_between(0.0, 1.0)),
+    ("ignore_index", "whole", _is_whole(-(1 << 62))),
     ("warm_up_ratio", "0 to 1", _or_none(_is_between(0.0, 1.0))),
     ("search_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
     ("periods", "whole, at least 1", _is_whole(1)),

@@ -21,18 +21,25 @@ class Arrays:
 
     Attributes:
         inputs: Input name to array, samples along axis 0; the key "" stands for the only input.
-        labels: Integer class of each sample (N,), or None.
+        labels: One label per sample along axis 0, or None: class numbers (N,) or of positions
+            (N, ...), yes or no of several labels (N, K), numbers of a regression; ``choosing``
+            says what fits which output.
     """
 
     inputs: Mapping[str, npt.NDArray[np.generic]]
-    labels: npt.NDArray[np.integer] | None = None
+    labels: npt.NDArray[np.generic] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together.
 
         Raises:
-            InputError: No inputs or no samples, or lengths that differ.
+            InputError: No inputs or no samples, lengths that differ, or labels that are no numbers.
         """
+        if self.labels is not None and (
+            not self.labels.ndim or self.labels.dtype.kind not in "biuf"
+        ):
+            message = f"labels are numbers along an axis of samples, not {self.labels.dtype}"
+            raise InputError(message, code="dataset-labels")
         lengths = {name: len(array) for name, array in self.inputs.items()}
         if self.labels is not None:
             lengths["labels"] = len(self.labels)
@@ -69,7 +76,7 @@ class ArrayData:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as the module takes them: ``inputs`` in graph order, and ``labels`` int64 (N,)."""
+    """Samples as the module takes them: ``inputs`` in graph order, ``labels`` int64 or float32."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor | None
@@ -117,7 +124,9 @@ class Batches:
         self._order: tuple[tuple[int, int], Tensor] | None = None  # of the epoch that runs
         self._labels: Tensor | None = None
         if arrays.labels is not None:
-            self._labels = torch.from_numpy(np.array(arrays.labels, dtype=np.int64))
+            is_float = arrays.labels.dtype.kind == "f"
+            dtype = np.float32 if is_float else np.int64
+            self._labels = torch.from_numpy(np.array(arrays.labels, dtype=dtype))
 
     @property
     def per_epoch(self) -> int:
@@ -140,7 +149,7 @@ class Batches:
 
     @property
     def labels(self) -> Tensor | None:
-        """All labels, int64 (samples,), if there are any."""
+        """All labels, int64 or float32, samples along axis 0, if there are any."""
         return self._labels
 
     def in_order(self, *, full_only: bool) -> Iterator[Tensor]:

@@ -1,8 +1,8 @@
 """How good the network is: loss and accuracy over a split, and without single structures."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from optimizer.h2spg.units import UnitLayout, fill_zero
 from optimizer.trainer.data import Batches
 from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import Objective, as_tuple
+from optimizer.trainer.measures import Measure
 from optimizer.trainer.teacher import Teacher
 
 _STANDARD_ERRORS = 2
@@ -22,13 +23,19 @@ class Evaluation:
 
     Attributes:
         loss: Of the objective.
-        accuracy: Share of samples put into their class (0..1); None where there are no classes.
+        accuracy: Share of samples, or of positions, put into their class (0..1); None where there
+            are no classes.
         num_samples: How many there were.
+        measure: Name of what labels are compared by (``measures``), an error for one; None without
+            labels.
+        value: Its value.
     """
 
     loss: float
     accuracy: float | None
     num_samples: int
+    measure: str | None = None
+    value: float | None = None
 
     def is_better_than(self, other: "Evaluation") -> bool:
         """Whether this one is to be preferred.
@@ -61,21 +68,30 @@ def evaluate(
     was_training = module.training
     module.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    num_samples, has_classes = 0, False
+    sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the measure
+    num_samples, is_measured = 0, False
     for indices in batches.in_order(full_only=full_only):
         batch = batches.at(indices).to(device)
         outputs = as_tuple(module(*batch.inputs))
         loss += objective.loss(outputs, teacher.outputs(batch), batch.labels) * len(indices)
-        num_correct = objective.num_correct(outputs, batch.labels)
-        if num_correct is not None:
-            has_classes = True
-            correct += num_correct
+        tally = objective.tally(outputs, batch.labels)
+        if tally is not None:
+            is_measured = True
+            sums += tally
         num_samples += len(indices)
         alive()
     module.train(was_training)
-    accuracy = int(correct) / num_samples if has_classes else None
-    return Evaluation(loss=float(loss) / num_samples, accuracy=accuracy, num_samples=num_samples)
+    found = Evaluation(loss=float(loss) / num_samples, accuracy=None, num_samples=num_samples)
+    return with_measure(found, objective.measure, sums.tolist()) if is_measured else found
+
+
+def with_measure(found: Evaluation, measure: Measure | None, sums: Sequence[float]) -> Evaluation:
+    """``found`` with the value that both sums of a measure make."""
+    if measure is None:
+        return found
+    value = measure.value(*sums)
+    accuracy = value if measure.is_accuracy else None
+    return replace(found, accuracy=accuracy, measure=measure.name, value=value)
 
 
 @torch.no_grad()

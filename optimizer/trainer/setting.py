@@ -236,6 +236,7 @@ def _objective(
         distillation_weight=config.distillation_weight,
         temperature=config.temperature,
         label_smoothing=config.label_smoothing,
+        ignore_index=config.ignore_index,
     )
 
 

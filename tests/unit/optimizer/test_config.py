@@ -20,7 +20,7 @@ def test_every_setting_is_checked_and_all_offenders_are_named() -> None:
 @pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
 def test_no_setting_goes_unchecked(field: dataclasses.Field[object]) -> None:
     with pytest.raises(InputError, match=field.name):
-        TrainConfig(**{"target_ratio": 0.5, field.name: -3})  # type: ignore[arg-type]
+        TrainConfig(**{"target_ratio": 0.5, field.name: -3.5})  # type: ignore[arg-type]
 
 
 def test_true_is_no_number_and_nan_is_not_in_range() -> None:

@@ -3,10 +3,15 @@ import torch
 from optimizer.trainer.data import Batches
 from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
 from optimizer.trainer.losses import Objective, OutputKind
+from optimizer.trainer.tasks import Classes
 from optimizer.trainer.teacher import Teacher
 from tests.unit.optimizer.trainer.networks import BRANCH, NUM_UNITS, FakeBinding, imported, samples
 
-OBJECTIVE = Objective(kinds=(OutputKind.SCORES,), distillation_weight=0.5)
+OBJECTIVE = Objective(
+    kinds=(OutputKind.SCORES,),
+    distillation_weight=0.5,
+    task=Classes(kind=OutputKind.SCORES, num_classes=3),
+)
 CPU = torch.device("cpu")
 
 

@@ -13,6 +13,7 @@ from optimizer.trainer.losses import (
     objective_for,
     relative_error,
 )
+from optimizer.trainer.tasks import Classes
 
 SCORES = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]])
 SETTINGS = {"distillation_weight": 0.9, "temperature": 4.0, "label_smoothing": 0.0}
@@ -52,13 +53,14 @@ def test_relative_error_does_not_depend_on_the_scale() -> None:
 def test_the_mix_by_hand() -> None:
     labels, teacher = torch.tensor([0, 2]), (SCORES.flip(0),)
     mix = objective_for("auto", teacher, labels, **SETTINGS)
-    assert mix == Objective(kinds=(OutputKind.SCORES,), distillation_weight=0.9)
+    classes = Classes(kind=OutputKind.SCORES, num_classes=3)
+    assert mix == Objective(kinds=(OutputKind.SCORES,), distillation_weight=0.9, task=classes)
     task = torch.nn.functional.cross_entropy(SCORES, labels)
     expected = 0.9 * distillation(SCORES, teacher[0], 4.0) + 0.1 * task
     assert mix.loss((SCORES,), teacher, labels).item() == pytest.approx(expected.item())
     only_task = objective_for("cross-entropy", teacher, labels, **SETTINGS)
     assert only_task.loss((SCORES,), teacher, labels).item() == pytest.approx(task.item())
-    assert int(mix.num_correct((SCORES,), labels)) == 1
+    assert mix.tally((SCORES,), labels).tolist() == [1, 2]
 
 
 def test_probabilities_are_compared_as_the_scores_they_came_from() -> None:
@@ -73,11 +75,11 @@ def test_probabilities_are_compared_as_the_scores_they_came_from() -> None:
 
 def test_values_and_several_outputs_are_distilled() -> None:
     outputs = (torch.ones(2, 1), SCORES, torch.tensor([1, 2]))
-    objective = objective_for("auto", outputs, torch.tensor([0, 1]), **SETTINGS)
+    objective = objective_for("auto", outputs, torch.tensor([0, 2]), **SETTINGS)
     assert objective.distillation_weight == 1  # the first output tells no classes apart
     off = (torch.full((2, 1), 3.0), SCORES, torch.tensor([9, 9]))
     assert objective.loss(off, outputs, None).item() == pytest.approx(4.0, abs=1e-6)
-    assert objective.num_correct(outputs, torch.tensor([0, 1])) is None
+    assert objective.tally(outputs, torch.tensor([0, 2])) is None
 
 
 def test_mse_compares_numbers_even_of_classes() -> None:
@@ -116,4 +118,4 @@ def test_without_labels_a_shift_of_all_values_is_seen() -> None:
     assert unlabelled.loss([teacher + 5], [teacher], None) > 1
     same, shifted = (labelled.loss([out], [teacher], labels) for out in (teacher, teacher + 5))
     assert torch.isclose(same, shifted, atol=1e-5)
-    assert unlabelled.num_correct([teacher], None) is None
+    assert unlabelled.tally([teacher], None) is None
