@@ -164,6 +164,24 @@ def _scores(
     model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]], *, batch_size: int, threads: int
 ) -> Iterator[tuple[npt.NDArray[Any], int]]:
     """Scores batch by batch, with the number of the first sample in each."""
+    for outputs, start, size in runs(model, inputs, batch_size=batch_size, threads=threads):
+        scores = next((v for v in outputs.values() if is_float(v) and v.ndim >= 2), None)
+        if scores is None or scores.shape[-1] < 2:
+            message = "the model has no float output with one score per class"
+            raise InputError(message, code="dataset-shape-mismatch")
+        yield scores[:size], start
+
+
+def runs(
+    model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]], *, batch_size: int, threads: int
+) -> Iterator[tuple[dict[str, npt.NDArray[Any]], int, int]]:
+    """All outputs batch by batch, with the number of the first sample and how many there are.
+
+    Where the model fixes its batch, the last outputs can be longer than that.
+
+    Raises:
+        InputError: Inputs do not fit the model.
+    """
     specs = input_specs(model)
     arrays = _named(specs, inputs)
     session = open_session(model, level=ALL, threads=threads)
@@ -184,11 +202,7 @@ def _scores(
                 "check sizes, and that indices lie inside their tables"
             )
             raise InputError(message, code="dataset-shape-mismatch") from error
-        scores = next((v for v in outputs.values() if is_float(v) and v.ndim >= 2), None)
-        if scores is None or scores.shape[-1] < 2:
-            message = "the model has no float output with one score per class"
-            raise InputError(message, code="dataset-shape-mismatch")
-        yield scores[:size], start
+        yield outputs, start, size
 
 
 def _named(

@@ -36,7 +36,10 @@ class ModelFigures:
         macs: Multiply-accumulates per sample.
         bytes: Of the file.
         sha256: Of the file.
-        accuracy: Share of test samples classified rightly (0..1), if there were labels.
+        accuracy: Share of test samples, or positions, classified rightly (0..1), if there were
+            labels of classes.
+        measure: Name of what labels were compared by: an accuracy, ``f1``, ``rmse`` or ``mae``.
+        value: Its value.
         latency: One entry per batch size and thread count measured.
     """
 
@@ -45,6 +48,8 @@ class ModelFigures:
     bytes: int
     sha256: str
     accuracy: float | None = None
+    measure: str | None = None
+    value: float | None = None
     latency: Sequence[Latency] = field(default_factory=tuple)
 
 
@@ -184,7 +189,10 @@ def to_text(report: Mapping[str, Any]) -> str:
         _row("bytes", before["bytes"], after["bytes"], ",d"),
     ]
     if before["accuracy"] is not None and after["accuracy"] is not None:
-        rows.append(_row("accuracy", before["accuracy"], after["accuracy"], ".4f"))
+        title = before.get("measure") or "accuracy"
+        rows.append(_row(title, before["accuracy"], after["accuracy"], ".4f"))
+    elif before.get("value") is not None and after.get("value") is not None:
+        rows.append(_row(before["measure"], before["value"], after["value"], ".4g"))
     else:
         rows.append(f"{'accuracy':<42}{'not measured':>16}")
     for old, new in zip(before["latency"], after["latency"], strict=False):

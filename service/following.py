@@ -9,7 +9,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from service.schemas import Event
 
-_METRICS = (("loss", "loss", ".3f"), ("accuracy", "accuracy", ".3f"), ("macs_ratio", "MACs", ".1%"))
+_METRICS = (
+    ("loss", "loss", ".3f"),
+    ("accuracy", "accuracy", ".3f"),
+    ("f1", "F1", ".3f"),
+    ("rmse", "RMSE", ".3g"),
+    ("mae", "MAE", ".3g"),
+    ("macs_ratio", "MACs", ".1%"),
+)
 _QUIET_SHARE = 0.1  # without a terminal, a new line after each tenth of a phase
 
 

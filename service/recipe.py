@@ -15,7 +15,17 @@ Quantity = Literal["macs", "parameters", "bytes"]
 _KINDS = ("channel", "head", "operator")
 _CHOICES = {
     "optimizer": ("sgd", "adam", "adamw"),
-    "loss": ("auto", "cross-entropy", "distillation", "mix", "mse"),
+    "loss": (
+        "auto",
+        "mix",
+        "distillation",
+        "cross-entropy",
+        "token-cross-entropy",
+        "bce",
+        "mse",
+        "l1",
+        "huber",
+    ),
     "renormalise": ("auto", "on", "off"),
     "device": ("auto", "cpu", "cuda"),
 }
@@ -45,7 +55,8 @@ class Recipe:
         batch_size: Samples per step.
         lr: Largest learning rate; None chooses it.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
-        loss: ``auto`` mixes labels and distillation where labels exist.
+        loss: ``auto`` mixes labels and distillation where there are labels that fit; ``mse``
+            without labels compares the values of the outputs with those of the original.
         saliency: What makes channels redundant: a criterion, or a mix such as
             ``0.7*magnitude+0.3*taylor``.
         renormalise: Whether convolutions whose normalisations were folded away at export get new

@@ -28,6 +28,8 @@ class Progress:
         loss: Of the last batch.
         accuracy: On the validation samples when last measured (0..1), if it can be.
         macs_ratio: Share of the multiply-accumulates that remains without the chosen units.
+        measure: Name of what labels are compared by, if there are any.
+        value: Its value when last measured.
     """
 
     phase: str
@@ -36,6 +38,8 @@ class Progress:
     loss: float
     accuracy: float | None
     macs_ratio: float
+    measure: str | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,9 @@ class TrainResult(Generic[S]):
         best_accuracy: Theirs on the validation samples (0..1), if it can be measured.
         best_loss: Their loss there; None without validation samples.
         original_accuracy: Of the original model on the same samples.
+        measure: Name of what labels are compared by (``measures``), an error for one.
+        best_value: Its value with the best weights.
+        original_value: Its value for the original model.
         restarts: How often a loss that was not finite sent the run back.
         renormalised: Convolutions that had a normalisation put behind them for training.
         seconds: Of training, over all attempts.
@@ -126,3 +133,6 @@ class TrainResult(Generic[S]):
     ended: str = "schedule"
     is_within_drop: bool | None = None
     halvings: int = 0
+    measure: str | None = None
+    best_value: float | None = None
+    original_value: float | None = None

@@ -54,9 +54,11 @@ class Judge:
         """
         standing.latest = judged
         schedule = self._setting.optimizer.schedule
-        entry = {"step": done, "phase": str(schedule.phase(done - 1)), **figures, "accuracy": None}
+        entry = {"step": done, "phase": str(schedule.phase(done - 1)), **figures}
+        entry |= dict.fromkeys(("accuracy", "measure", "value"))
         if judged is not None:
             entry |= {"loss": judged.loss, "accuracy": judged.accuracy}
+            entry |= {"measure": judged.measure, "value": judged.value}
         standing.history.append(entry)
         if done < schedule.arrival:
             return None

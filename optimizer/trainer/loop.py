@@ -203,6 +203,9 @@ class _Run(Generic[S]):
             ended=ended,
             is_within_drop=is_within_drop(self._config, best, setting.original),
             halvings=standing.halvings,
+            measure=best.measure if best else None,
+            best_value=best.value if best else None,
+            original_value=setting.original.value if setting.original else None,
         )
 
     @property
@@ -317,6 +320,8 @@ class _Run(Generic[S]):
                 loss=self._loss,
                 accuracy=latest.accuracy if latest else None,
                 macs_ratio=self._macs_ratio,
+                measure=latest.measure if latest else None,
+                value=latest.value if latest else None,
             )
         )
 

@@ -176,7 +176,7 @@ def objective_for(
 
 _FORMS = {
     "mix": "labels that fit the first output",
-    "cross-entropy": "labels and a first output of shape (samples, classes)",
+    "cross-entropy": "class numbers as labels and a first output of shape (samples, classes)",
     "token-cross-entropy": (
         "labels of whole numbers (samples, positions) and scores of classes at these positions"
     ),

@@ -39,7 +39,11 @@ Rate = Annotated[float | None, typer.Option("--lr", help="Largest learning rate.
 OptimizerName = Annotated[str | None, typer.Option(help="sgd (default), adam or adamw.")]
 Loss = Annotated[
     str | None,
-    typer.Option(help="auto (default), cross-entropy, distillation, mix or mse."),
+    typer.Option(
+        help="auto (default: labels that fit, mixed with distillation), mix, distillation, "
+        "cross-entropy, token-cross-entropy, bce, mse (by the original's values without labels), "
+        "l1 or huber."
+    ),
 ]
 Saliency = Annotated[
     str | None,

@@ -5,10 +5,9 @@ import json
 import numpy as np
 
 from exporters.comparison import Outputs
-from exporters.measure import accuracy
 from exporters.sessions import OFF, Feeds, open_session
 from exporters.sessions import run as run_session
-from graph_analysis.errors import InputError, ModelError
+from graph_analysis.errors import ModelError
 from graph_analysis.loading import LoadedModel, load_model
 from graph_analysis.search_space import GroupKind
 from optimizer.bridge.binding import bind
@@ -17,17 +16,17 @@ from optimizer.trainer.plan import plan
 from optimizer.trainer.setting import device_of
 from service.compression.agreement import SAMPLES, check_import
 from service.compression.integers import check_integers
-from service.compression.machine import num_cpus
+from service.compression.judging import judged
+from service.compression.labelling import LabelUse, check_labels
 from service.compression.reporting import Phases, Report, say
 from service.compression.run_directory import RunDirectory
 from service.compression.settings import config_of
 from service.compression.subject import Subject, open_subject
-from service.datasets import ModelInterface, check_dataset
+from service.datasets import check_dataset
 from service.errors import DatasetError
 from service.recipe import Recipe
 
 _PHASES = ("reading model", "reading data", "search space", "comparing", "baseline")
-_NEEDS_LABELS = ("mix", "cross-entropy")
 
 
 def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
@@ -45,7 +44,7 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     check_trainable(loaded)
     phases.begin("reading data")
     subject = open_subject(run, recipe, loaded=loaded)
-    classes = _check_data(subject, report)
+    use = _check_data(subject, report)
     _check_samples(subject)
     phases.begin("search space")
     _check_anything_can_go(subject)
@@ -56,12 +55,12 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     check_plan(subject, imported)
     run.space.write_text(subject.analysis.space.to_json())
     _describe_space(subject, report)
-    _say_what_is_not_done(subject, imported, classes, report)
+    _say_what_is_not_done(subject, imported, use, report)
     phases.begin("comparing")
     check_import(imported, subject.model, _some(subject), recipe.seed)
     check_integers(subject.analysis, imported, _some(subject), recipe.seed)
     phases.begin("baseline")
-    run.baseline.write_text(json.dumps(_baseline(subject, classes, phases)))
+    run.baseline.write_text(json.dumps(_baseline(subject, use, phases)))
     phases.end()
 
 
@@ -110,61 +109,23 @@ def _some(subject: Subject) -> Feeds:
     return subject.samples(subject.dataset.train, SAMPLES)
 
 
-def _check_data(subject: Subject, report: Report) -> int | None:
-    """Everything about the data; the number of classes if the labels are class numbers."""
-    recipe, interface = subject.recipe, subject.interface
-    warnings = check_dataset(subject.dataset, interface)
-    for warning in warnings:
+def _check_data(subject: Subject, report: Report) -> LabelUse:
+    """Everything about the data; what the labels are."""
+    for warning in check_dataset(subject.dataset, subject.interface):
         say(report, warning.code, warning.message, {"param": warning.param})
-    classes = _classes(subject)
-    if classes is not None and not _are_class_numbers(subject, classes):
-        classes = None
-    fixed = subject.fixed_batch
-    if fixed is not None and fixed != recipe.batch_size:
-        message = f"the model fixes its batch size at {fixed}, so training uses that"
-        say(report, "batch-size-fixed", message, {"batch_size": fixed})
-    check_dataset(
-        subject.dataset,
-        ModelInterface(inputs=interface.inputs, classes=classes),
-        batch_size=fixed or recipe.batch_size,
-        needs_labels=recipe.loss in _NEEDS_LABELS,
-    )
-    has_labels = subject.dataset.train.labels is not None
-    if has_labels and classes is None:
-        if recipe.loss in _NEEDS_LABELS:
-            message = (
-                f"loss '{recipe.loss}' needs class numbers as labels, and one score per class as "
-                "the model's first output; use 'distillation', which needs neither"
-            )
-            raise DatasetError(message, code="dataset-labels", param="y_train")
-        message = (
-            "labels are not used: they are no class numbers, or the first output is not one score "
-            "per class; the original model is the teacher"
-        )
-        say(report, "labels-not-used", message)
-    if recipe.max_accuracy_drop is not None and (classes is None or subject.evaluated is None):
-        message = (
-            "max_accuracy_drop needs a classifier and labels to measure it on: "
-            "add x_test and y_test (or x_val and y_val) to the data set"
-        )
-        raise InputError(message, code="dataset-labels", param="max_accuracy_drop")
-    return classes
+    outputs = _run_original(subject, _some(subject), "x_train")
+    _check_finite(subject, outputs)
+    return check_labels(subject, outputs, report)
 
 
-def _are_class_numbers(subject: Subject, classes: int) -> bool:
-    """Whether labels are meant as class numbers; if they are, they are checked as such.
-
-    Fractions and several numbers per sample are targets of a regression, unless they are one-hot,
-    which is a mistake that the check explains.
-    """
-    labels = subject.dataset.train.labels
-    if labels is None:
-        return True
-    if labels.ndim == 2 and labels.shape[1] == classes:
-        return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
-    if labels.ndim != 1:
-        return labels.ndim == 2 and labels.shape[1] == 1 and labels.dtype.kind in "iub"
-    return labels.dtype.kind != "f" or bool((labels == np.floor(labels)).all())
+def _check_finite(subject: Subject, outputs: Outputs) -> None:
+    name = subject.model.graph.output[0].name
+    first = outputs.get(name)
+    if first is None or first.dtype.kind != "f" or first.ndim != 2:
+        return
+    if not np.isfinite(first).all():
+        message = f"output '{name}' of the original model is not finite on samples of the data set"
+        raise ModelError(message, code="model-non-finite-weights", param=name)
 
 
 def _check_samples(subject: Subject) -> None:
@@ -217,19 +178,6 @@ def _run_original(subject: Subject, feeds: Feeds, param: str) -> Outputs:
         raise DatasetError(message, code="dataset-shape-mismatch", param=param) from error
 
 
-def _classes(subject: Subject) -> int | None:
-    """Number of classes, from what the original returns for real samples."""
-    outputs = _run_original(subject, _some(subject), "x_train")
-    name = subject.model.graph.output[0].name
-    first = outputs.get(name)
-    if first is None or first.dtype.kind != "f" or first.ndim != 2:
-        return None
-    if not np.isfinite(first).all():
-        message = f"output '{name}' of the original model is not finite on samples of the data set"
-        raise ModelError(message, code="model-non-finite-weights", param=name)
-    return int(first.shape[1]) if first.shape[1] > 1 else None
-
-
 def _check_anything_can_go(subject: Subject) -> None:
     if not subject.analysis.space.groups:
         reasons = sorted({entry.reason for entry in subject.analysis.space.frozen})
@@ -254,7 +202,7 @@ def _describe_space(subject: Subject, report: Report) -> None:
 
 
 def _say_what_is_not_done(
-    subject: Subject, imported: ImportedModule, classes: int | None, report: Report
+    subject: Subject, imported: ImportedModule, use: LabelUse, report: Report
 ) -> None:
     """What a user would otherwise have to notice in the report."""
     if imported.integer_weights:
@@ -264,9 +212,10 @@ def _say_what_is_not_done(
             "stay as they are; only float weights are trained"
         )
         say(report, "integer-weights", message, {"weights": count})
-    if classes is not None and subject.evaluated is None:
+    if use.judge is not None and subject.evaluated is None:
+        what = "accuracy" if use.judge.is_accuracy else use.judge.measure
         message = (
-            "accuracy is not measured: there are no labelled test or validation samples; add "
+            f"{what} is not measured: there are no labelled test or validation samples; add "
             "x_test and y_test to the data set"
         )
         say(report, "accuracy-not-measured", message)
@@ -280,18 +229,8 @@ def _say_what_is_not_done(
         say(report, "validation-held-out", message, {"held_out": held})
 
 
-def _baseline(subject: Subject, classes: int | None, phases: Phases) -> dict[str, object]:
+def _baseline(subject: Subject, use: LabelUse, phases: Phases) -> dict[str, object]:
     """Figures of the original that the report compares with."""
-    found: dict[str, object] = {"classes": classes, "accuracy": None, "evaluated_on": None}
-    if classes is None or subject.evaluated is None:
-        return found
-    name, split = subject.evaluated
-    assert split.labels is not None
-    measured = accuracy(
-        subject.model,
-        subject.arrays(split),
-        split.labels.astype(np.int64),
-        threads=num_cpus(),
-        alive=phases.alive,
-    )
-    return {**found, "accuracy": measured, "evaluated_on": name}
+    figures = judged(subject, subject.model, use, alive=phases.alive)
+    name = subject.evaluated[0] if subject.evaluated and figures["value"] is not None else None
+    return {**use.to_values(), **figures, "evaluated_on": name}

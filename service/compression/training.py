@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from graph_analysis.solution import Solution
 from graph_analysis.solving import Selection
 from optimizer.bridge.binding import bind
@@ -13,6 +11,7 @@ from optimizer.bridge.module import import_model
 from optimizer.checkpoint import Checkpoint
 from optimizer.trainer import ArrayData, Arrays, Hooks, Progress, Stopped, TrainEvent, TrainResult
 from optimizer.trainer import train as run_training
+from service.compression.labelling import LabelUse
 from service.compression.reporting import Report, ShouldStop, say
 from service.compression.run_directory import RunDirectory
 from service.compression.settings import config_of
@@ -33,7 +32,7 @@ def train_stage(
     Returns early, without these files, when it was told to stop; a checkpoint has been written.
     """
     subject = open_subject(run, recipe)
-    classes = json.loads(run.baseline.read_text())["classes"]
+    use = LabelUse.from_values(json.loads(run.baseline.read_text()))
     imported = import_model(subject.analysis.maskable())
     binding = bind(subject.analysis, imported)
     splits = subject.dataset.splits
@@ -41,8 +40,8 @@ def train_stage(
         result = run_training(
             imported,
             data=ArrayData(
-                train=_arrays(subject, splits["train"], classes),
-                validation=_arrays(subject, splits["val"], classes) if "val" in splits else None,
+                train=_arrays(subject, splits["train"], use),
+                validation=_arrays(subject, splits["val"], use) if "val" in splits else None,
             ),
             binding=binding,
             config=config_of(subject, imported),
@@ -74,11 +73,8 @@ def _say_if_overshot(subject: Subject, solution: Solution, report: Report) -> No
     say(report, "target-overshot", message, {"remaining": left, "target": target})
 
 
-def _arrays(subject: Subject, split: Split, classes: int | None) -> Arrays:
-    labels = None
-    if split.labels is not None and classes is not None:
-        labels = split.labels.astype(np.int64)
-    return Arrays(inputs=subject.inputs(split), labels=labels)
+def _arrays(subject: Subject, split: Split, use: LabelUse) -> Arrays:
+    return Arrays(inputs=subject.inputs(split), labels=use.labels(split.labels))
 
 
 def _hooks(report: Report, should_stop: ShouldStop) -> Hooks:
@@ -114,6 +110,8 @@ def _progress_line(progress: Progress) -> dict[str, Any]:
         "accuracy": progress.accuracy,
         "macs_ratio": progress.macs_ratio,
     }
+    if progress.accuracy is None and progress.measure is not None:
+        metrics[progress.measure] = progress.value
     return {
         "kind": "progress",
         "stage": "train",
@@ -133,6 +131,9 @@ def _figures(result: TrainResult[Any]) -> Mapping[str, Any]:
         "best_accuracy": result.best_accuracy,
         "best_loss": result.best_loss,
         "original_accuracy": result.original_accuracy,
+        "measure": result.measure,
+        "best_value": result.best_value,
+        "original_value": result.original_value,
         "restarts": result.restarts,
         "renormalised": result.renormalised,
         "device": result.device,

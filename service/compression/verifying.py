@@ -12,7 +12,7 @@ import torch
 
 from exporters.figures import Proof
 from exporters.masked import mask
-from exporters.measure import Latency, accuracy, file_bytes, latencies
+from exporters.measure import Latency, file_bytes, latencies
 from exporters.proof import prove
 from exporters.report import ModelFigures, build_report, file_sha256
 from graph_analysis.loading import load_model
@@ -20,7 +20,8 @@ from graph_analysis.pipeline import analyze
 from graph_analysis.search_space import ModelSummary
 from graph_analysis.solution import Solution
 from service.compression.errors import QualityGateError
-from service.compression.machine import num_cpus
+from service.compression.judging import judged
+from service.compression.labelling import LabelUse
 from service.compression.reporting import Phases, Report, say
 from service.compression.run_directory import RunDirectory
 from service.compression.subject import Subject, open_subject
@@ -52,8 +53,9 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     say(report, "proved", f"proof passed, largest difference {proof.max_difference:.2g}")
     phases.begin("accuracy")
     baseline = json.loads(run.baseline.read_text())
-    accuracy_after = _accuracy(subject, cut, baseline, phases)
-    _check_quality(recipe, baseline["accuracy"], accuracy_after)
+    # gate G5: counted anew on the file that is handed out
+    quality = judged(subject, cut, LabelUse.from_values(baseline), alive=phases.alive)
+    _check_quality(recipe, baseline["accuracy"], quality["accuracy"])
     phases.begin("latency")
     times = _latencies(subject, cut, phases)
     phases.begin("report")
@@ -61,12 +63,10 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     counted = analyze(load_model(run.compressed), options=analysis.options).space.model
     before = replace(
         _figures(analysis.space.model, run.model),
-        accuracy=baseline["accuracy"],
         latency=times["before"],
+        **{name: baseline[name] for name in quality},
     )
-    after = replace(
-        _figures(counted, run.compressed), accuracy=accuracy_after, latency=times["after"]
-    )
+    after = replace(_figures(counted, run.compressed), latency=times["after"], **quality)
     training = json.loads(run.training.read_text())
     document = build_report(
         space=analysis.space,
@@ -99,18 +99,6 @@ def _prove(
         shapes=subject.shapes,
         keep=subject.analysis.effects(solution).keep,
     )
-
-
-def _accuracy(
-    subject: Subject, cut: onnx.ModelProto, baseline: Mapping[str, Any], phases: Phases
-) -> float | None:
-    """Gate G5: counted anew on the file that is handed out."""
-    if baseline["accuracy"] is None or subject.evaluated is None:
-        return None
-    _, split = subject.evaluated
-    assert split.labels is not None
-    labels = split.labels.astype(np.int64)
-    return accuracy(cut, subject.arrays(split), labels, threads=num_cpus(), alive=phases.alive)
 
 
 def _check_quality(recipe: Recipe, before: float | None, after: float | None) -> None:

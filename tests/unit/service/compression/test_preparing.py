@@ -169,7 +169,7 @@ def test_an_index_outside_of_its_table_is_named(tmp_path: Path, split: str) -> N
 
 @pytest.mark.parametrize(
     "targets",
-    [np.linspace(0, 9, 320), np.zeros((320, 3)), np.linspace(0, 1, 3200).reshape(320, 10)],
+    [np.linspace(0, 9, 320), np.zeros((320, 3)), np.linspace(0, 1, 6400).reshape(320, 20)],
 )
 def test_targets_of_a_regression_are_not_taken_for_classes(
     tmp_path: Path, targets: np.ndarray

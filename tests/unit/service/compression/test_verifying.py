@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from exporters.errors import ProofFailedError
-from service.compression import QualityGateError, RunDirectory, verifying
+from service.compression import QualityGateError, RunDirectory, judging, verifying
 from service.compression.weights_file import read_weights, write_weights
 from tests.unit.service.compression.runs import digits_run, only, recipe, run_all
 
@@ -94,13 +94,13 @@ def test_accuracy_is_counted_on_the_written_file(
     untouched: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[bytes] = []
-    measure = verifying.accuracy
+    measure = judging.accuracy
 
     def spy(model: onnx.ModelProto, *arguments: Any, **settings: Any) -> float:
         judged.append(model.SerializeToString())
         return measure(model, *arguments, **settings)
 
-    monkeypatch.setattr(verifying, "accuracy", spy)
+    monkeypatch.setattr(judging, "accuracy", spy)
     only("verify", untouched, recipe(epochs=2))
     assert judged == [onnx.load(untouched.compressed).SerializeToString()]
 
