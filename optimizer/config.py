@@ -35,6 +35,7 @@ LR_SCHEDULES = ("cosine", "one-cycle", "constant", "step")
 STARTS = ("pretrained", "scratch")
 LAYOUTS = ("auto", "channels-last", "plain")
 DEFAULT_WARM_UP = {"pretrained": 0.05, "scratch": 0.2}
+AUGMENT = ("none", "flip-crop", "rand")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,11 @@ class TrainConfig:
         temperature: Softens both sides of the distillation of class scores.
         label_smoothing: Of the cross-entropy.
         ignore_index: Label of positions that ``token-cross-entropy`` leaves out.
+        augment: What training images go through: ``none``, ``flip-crop``, or ``rand`` (that, two
+            random operations and erasing). Off by default: a mirrored 2 is no 2.
+        augment_magnitude: Of ``rand`` (0..1).
+        mixup: alpha of blending samples and their labels; 0 is off.
+        cutmix: alpha of setting one image into another; 0 is off.
         warm_up_ratio: Share of the steps before the first decision; None takes
             ``DEFAULT_WARM_UP``.
         search_ratio: Share of the steps from the first decision to the arrival.
@@ -120,6 +126,10 @@ class TrainConfig:
     temperature: float = 4.0
     label_smoothing: float = 0.0
     ignore_index: int = -100
+    augment: str = "none"
+    augment_magnitude: float = 0.3
+    mixup: float = 0.0
+    cutmix: float = 0.0
     warm_up_ratio: float | None = None
     search_ratio: float = 0.2
     periods: int = 5
@@ -218,6 +228,10 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("temperature", "above 0", _POSITIVE),
     ("label_smoothing", "0 to 1", _is_between(0.0, 1.0)),
     ("ignore_index", "whole", _is_whole(-(1 << 62))),
+    ("augment", ", ".join(AUGMENT), _is_one_of(AUGMENT)),
+    ("augment_magnitude", "0 to 1", _is_between(0.0, 1.0)),
+    ("mixup", "0 to 10", _is_between(0.0, 10.0)),
+    ("cutmix", "0 to 10", _is_between(0.0, 10.0)),
     ("warm_up_ratio", "0 to 1", _or_none(_is_between(0.0, 1.0))),
     ("search_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
     ("periods", "whole, at least 1", _is_whole(1)),

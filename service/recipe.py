@@ -27,6 +27,7 @@ _CHOICES = {
         "huber",
     ),
     "renormalise": ("auto", "on", "off"),
+    "augment": ("none", "flip-crop", "rand"),
     "device": ("auto", "cpu", "cuda"),
 }
 _SALIENCIES = ("magnitude", "taylor", "taylor-second", "fisher", "fisher-diagonal", "cosine")
@@ -39,8 +40,17 @@ _WHOLE = {
     "seed": (0, (1 << 63) - 1),
     "multiple": (1, 4096),
     "min_units": (1, 4096),
+    "ignore_index": (-(1 << 31), (1 << 31) - 1),
 }
-_REAL = {"lr": (0.0, 1e3), "time_budget": (0.0, 1e9), "max_accuracy_drop": (0.0, 1.0)}
+_REAL = {
+    "lr": (0.0, 1e3),
+    "time_budget": (0.0, 1e9),
+    "max_accuracy_drop": (0.0, 1.0),
+    "augment_magnitude": (0.0, 1.0),
+    "mixup": (0.0, 10.0),
+    "cutmix": (0.0, 10.0),
+}
+_MAY_BE_LEAST = ("max_accuracy_drop", "augment_magnitude", "mixup", "cutmix")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +71,12 @@ class Recipe:
             ``0.7*magnitude+0.3*taylor``.
         renormalise: Whether convolutions whose normalisations were folded away at export get new
             ones while they train: ``auto`` where the whole network looks so, ``on`` or ``off``.
+        ignore_index: Label of positions that ``token-cross-entropy`` leaves out.
+        augment: What training images go through: ``none``, ``flip-crop`` or ``rand``; not for
+            pictures that mean something else when mirrored (digits, letters).
+        augment_magnitude: Of ``rand``, 0 to 1.
+        mixup: Blends training samples and their labels, shares from Beta(mixup, mixup); 0 is off.
+        cutmix: Sets training images into each other, likewise; 0 is off.
         seed: Of everything that is random.
         time_budget: Seconds of training; None is unlimited.
         max_accuracy_drop: Largest loss of accuracy that is still a success (0..1); None is any.
@@ -82,6 +98,11 @@ class Recipe:
     loss: str = "auto"
     saliency: str = "magnitude"
     renormalise: str = "auto"
+    ignore_index: int = -100
+    augment: str = "none"
+    augment_magnitude: float = 0.3
+    mixup: float = 0.0
+    cutmix: float = 0.0
     seed: int = 0
     time_budget: float | None = None
     max_accuracy_drop: float | None = None
@@ -155,10 +176,10 @@ def _real(name: str, value: object) -> float:
     except (ValueError, OverflowError):
         number = float("nan")
     inside = low < number < high if name in _RATIOS else low < number <= high
-    inside = inside or (name == "max_accuracy_drop" and number == low)
+    inside = inside or (name in _MAY_BE_LEAST and number == low)
     if isinstance(value, bool) or not isfinite(number) or not inside:
         most = "below" if name in _RATIOS else "at most"
-        least = "at least" if name == "max_accuracy_drop" else "above"
+        least = "at least" if name in _MAY_BE_LEAST else "above"
         message = f"{name} is a number {least} {low:g} and {most} {high:g}, got {str(value)[:40]!r}"
         raise InputError(message, param=name)
     return number

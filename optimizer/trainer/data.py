@@ -91,6 +91,12 @@ class Batch:
         labels = None if self.labels is None else self.labels.to(device)
         return Batch(tuple(tensor.to(device) for tensor in self.inputs), labels)
 
+    def chunks(self, sizes: Sequence[int]) -> "list[Batch]":
+        """Consecutive parts of ``sizes`` samples, which add up to all; views."""
+        inputs = [tensor.split(list(sizes)) for tensor in self.inputs]
+        labels = [None] * len(sizes) if self.labels is None else self.labels.split(list(sizes))
+        return [Batch(tuple(own), of) for *own, of in zip(*inputs, labels, strict=True)]
+
 
 def split(data: ArrayData, *, validation_ratio: float, seed: int) -> tuple[Arrays, Arrays | None]:
     """Training and validation samples; the latter held out by ``seed`` where none were given."""

@@ -17,7 +17,8 @@ from optimizer.bridge.renormalising import Renormalised
 from optimizer.config import TrainConfig
 from optimizer.errors import InputError
 from optimizer.h2spg import H2SPG, Choose, UnitLayout
-from optimizer.trainer.data import ArrayData, Arrays, Batches, split
+from optimizer.trainer.augmentation import Augmentation, augmentation_for
+from optimizer.trainer.data import ArrayData, Arrays, Batch, Batches, split
 from optimizer.trainer.ending import check_can_judge
 from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
 from optimizer.trainer.execution import Execution
@@ -48,6 +49,7 @@ class Setting:
         device: Where it runs.
         full_only: Whether the module takes batches of one size only.
         renormalised: What was put into the module to train with, if that was tried.
+        augmentation: What training samples go through first, if anything.
         alive: Called between the batches of everything that is no training step.
         precision: What forward passes of training are computed in.
         execution: The form that the module runs in.
@@ -64,6 +66,7 @@ class Setting:
     device: torch.device
     full_only: bool
     renormalised: Renormalised | None
+    augmentation: Augmentation | None
     alive: Alive
     precision: Precision
     execution: Execution
@@ -92,12 +95,12 @@ class Setting:
             Scalars in float32.
         """
         indices = self.train.indices(step, self.config.seed)
+        batch = self.train.at(indices).to(self.device)
+        if self.augmentation is not None:
+            batch = self.augmentation.applied(batch, step)
         chunks = indices.chunk(parts)
-        batches = [self.train.at(some).to(self.device) for some in chunks]
-        targets = [
-            self.teacher.outputs_at(some, batch)
-            for some, batch in zip(chunks, batches, strict=True)
-        ]
+        batches = batch.chunks([len(some) for some in chunks])
+        targets = [self._target(some, part) for some, part in zip(chunks, batches, strict=True)]
         objective = self.objective.for_parts(targets) if len(chunks) > 1 else self.objective
         self.module.train()
         for batch, target in zip(batches, targets, strict=True):
@@ -105,6 +108,14 @@ class Setting:
                 outputs = as_tuple(self.running(*batch.inputs))
             loss = objective.loss(self.precision.widened(outputs), target, batch.labels)
             yield loss if len(chunks) == 1 else loss * (batch.num_samples / len(indices))
+
+    def _target(self, indices: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        """What the original returns for a batch, which is not remembered once samples change."""
+        if self.objective.distillation_weight == 0:
+            return ()
+        if self.augmentation is not None:
+            return self.teacher.outputs(batch)
+        return self.teacher.outputs_at(indices, batch)
 
     def evaluate(self) -> Evaluation | None:
         """The module as it stands, on the validation samples."""
@@ -164,7 +175,9 @@ def prepare(
     teacher = Teacher(module)
     probe = _probe(train, imported, config)
     objective = _objective(teacher, probe, batches, config, device)
-    if not full_only:
+    first = probe.at(next(probe.in_order(full_only=True)))
+    augmentation = augmentation_for(config, imported, first.inputs, objective)
+    if not full_only and augmentation is None:
         teacher.remember(batches, device, alive=alive)
     renormalised = with_normalisations(imported, probe, config, device)
     layout = binding.layout()
@@ -183,6 +196,7 @@ def prepare(
         device=device,
         full_only=full_only,
         renormalised=renormalised,
+        augmentation=augmentation,
         alive=alive,
         precision=precision,
         execution=execution,

@@ -58,6 +58,28 @@ Renormalise = Annotated[
         help="Train with normalisations that an exporter folded away: auto (default), on or off."
     ),
 ]
+IgnoreIndex = Annotated[
+    int | None,
+    typer.Option(help="Label of positions that token-cross-entropy leaves out; default -100."),
+]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        help="What training images go through: none (default), flip-crop, or rand (also turned, "
+        "sheared, recoloured, partly erased). Both mirror: not for digits or letters."
+    ),
+]
+Magnitude = Annotated[
+    float | None,
+    typer.Option("--augment-magnitude", help="How strong rand is, 0 to 1; default 0.3."),
+]
+Mixup = Annotated[
+    float | None,
+    typer.Option(help="Blend training samples and labels, shares from Beta(x, x); default 0, off."),
+]
+Cutmix = Annotated[
+    float | None, typer.Option(help="Set training images into each other; default 0, off.")
+]
 Seed = Annotated[int | None, typer.Option(help="Of everything that is random; default 0.")]
 TimeBudget = Annotated[
     float | None, typer.Option(help="Seconds of training; the schedule is compressed to fit.")
@@ -103,6 +125,11 @@ def compress(
     loss: Loss = None,
     saliency: Saliency = None,
     renormalise: Renormalise = None,
+    ignore_index: IgnoreIndex = None,
+    augment: Augment = None,
+    augment_magnitude: Magnitude = None,
+    mixup: Mixup = None,
+    cutmix: Cutmix = None,
     seed: Seed = None,
     time_budget: TimeBudget = None,
     max_accuracy_drop: MaxDrop = None,
@@ -127,6 +154,11 @@ def compress(
             "loss": loss,
             "saliency": saliency,
             "renormalise": renormalise,
+            "ignore_index": ignore_index,
+            "augment": augment,
+            "augment_magnitude": augment_magnitude,
+            "mixup": mixup,
+            "cutmix": cutmix,
             "seed": seed,
             "time_budget": time_budget,
             "max_accuracy_drop": max_accuracy_drop,

@@ -11,7 +11,6 @@ import torch
 from exporters.comparison import Outputs
 from exporters.judging import Judge
 from graph_analysis.errors import InputError
-from optimizer.config import TrainConfig
 from optimizer.trainer.choosing import TASKS
 from optimizer.trainer.losses import objective_for
 from optimizer.trainer.measures import ACCURACY
@@ -23,8 +22,6 @@ from service.datasets import ModelInterface, check_dataset
 from service.errors import DatasetError
 
 _NEEDS_LABELS = ("mix", *(name for name in TASKS if name != "mse"))  # ``mse`` can do without
-
-_IGNORED = TrainConfig(target_ratio=0.5).ignore_index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +112,7 @@ def _use(subject: Subject, outputs: Outputs, classes: int | None) -> LabelUse:
         labels = _tensor(split.labels.astype(np.int64) if classes is not None else split.labels)
         try:
             wanted = subject.recipe.loss if task is None else task.name
-            found = _task(wanted, first, labels)
+            found = _task(wanted, first, labels, subject.recipe.ignore_index)
         except InputError as error:
             raise DatasetError(str(error), code="dataset-labels", param=f"y_{name}") from error
         if task is not None and (found is None or found.name != task.name):
@@ -125,7 +122,9 @@ def _use(subject: Subject, outputs: Outputs, classes: int | None) -> LabelUse:
     return LabelUse(classes=classes, judge=_judge(task))
 
 
-def _task(loss: str, first: npt.NDArray[Any] | None, labels: torch.Tensor) -> Task | None:
+def _task(
+    loss: str, first: npt.NDArray[Any] | None, labels: torch.Tensor, ignored: int
+) -> Task | None:
     """The task of labels, as training will choose it."""
     if first is None or first.dtype.kind != "f":
         if loss in _NEEDS_LABELS:
@@ -139,7 +138,7 @@ def _task(loss: str, first: npt.NDArray[Any] | None, labels: torch.Tensor) -> Ta
         distillation_weight=0.5,
         temperature=1.0,
         label_smoothing=0.0,
-        ignore_index=_IGNORED,
+        ignore_index=ignored,
     )
     return objective.task
 
@@ -156,7 +155,7 @@ def _judge(task: Task | None) -> Judge | None:
     if isinstance(task, Classes):
         return Judge(measure=name, axis=1)
     if isinstance(task, Tokens):
-        return Judge(measure=name, axis=task.axis, ignored=_IGNORED)
+        return Judge(measure=name, axis=task.axis, ignored=task.ignore_index)
     if isinstance(task, Labels):
         threshold = 0.5 if task.kind is OutputKind.PROBABILITIES else 0.0
         return Judge(measure=name, threshold=threshold)
