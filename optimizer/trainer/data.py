@@ -93,8 +93,8 @@ class Batch:
 
     def chunks(self, sizes: Sequence[int]) -> "list[Batch]":
         """Consecutive parts of ``sizes`` samples, which add up to all; views."""
-        inputs = [tensor.split(list(sizes)) for tensor in self.inputs]
-        labels = [None] * len(sizes) if self.labels is None else self.labels.split(list(sizes))
+        inputs = [torch.split(tensor, list(sizes)) for tensor in self.inputs]
+        labels = [None] * len(sizes) if self.labels is None else torch.split(self.labels, list(sizes))
         return [Batch(tuple(own), of) for *own, of in zip(*inputs, labels, strict=True)]
 
 

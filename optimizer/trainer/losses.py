@@ -25,7 +25,6 @@ __all__ = [
     "as_tuple",
     "distillation",
     "is_classes",
-    "is_finite",
     "kind_of",
     "objective_for",
     "relative_error",
