@@ -26,8 +26,9 @@ def measure(units: UnitLayout, criterion: SaliencyCriterion, redundant_U: Tensor
     tensors = units.tensors
     grads = [tensor.grad for tensor in tensors]
     needs = criterion
+    is_needed_now = needs.needs_square_norm and not needs.needs_direction  # else with the direction
     return Measured(
-        square_norm=units.dots(tensors, tensors) if needs.needs_square_norm else None,
+        square_norm=units.square_norms(tensors) if is_needed_now else None,
         size=units.size,
         gradient_dot=units.dots(tensors, grads) if needs.needs_gradient else None,
         gradient_square=(
@@ -41,10 +42,11 @@ class Movement:
     """How the tensors of the units moved in one step of the plain optimizer.
 
     Taken from what happened, so that it is right for every variant, weight decay included. The
-    copies are made once and used in every step.
+    copy is made once and used in every step.
 
     Attributes:
         before: x, one for each tensor.
+        square_norm: ||x||^2 of each unit: float64 (U,).
         direction_dot: <x, d> of each unit with the direction d, x' = x - lr * d: float64 (U,).
         direction_square_norm: ||d||^2: float64 (U,).
     """
@@ -53,33 +55,27 @@ class Movement:
         """Follow the tensors of ``units``."""
         self._units = units
         self.before: list[Tensor] = []
-        self._moved: list[Tensor] = []
-        self.direction_dot = self.direction_square_norm = units.size.new_zeros(units.num_units)
+        nothing_U = units.size.new_zeros(units.num_units)
+        self.square_norm = self.direction_dot = self.direction_square_norm = nothing_U
 
     def begin(self) -> None:
         """Note x."""
         tensors = [tensor.detach() for tensor in self._units.tensors]
         if not _fit(self.before, tensors):
             self.before = [torch.empty_like(tensor) for tensor in tensors]
-            self._moved = [torch.empty_like(tensor) for tensor in tensors]
         if tensors:
             torch._foreach_copy_(self.before, tensors)
 
     def end(self, rates: Sequence[float]) -> None:
         """Note what the update did, with the learning rate of each tensor."""
-        tensors = [tensor.detach() for tensor in self._units.tensors]
-        if tensors:
-            torch._foreach_copy_(self._moved, self.before)
-            torch._foreach_sub_(self._moved, tensors)
-        inverse = _inverse(rates)
-        squares = [factor**2 for factor in inverse]
-        self.direction_dot = self._units.dots(self.before, self._moved, factors=inverse)
-        self.direction_square_norm = self._units.dots(self._moved, self._moved, factors=squares)
+        found = self._units.movements(self.before, self._units.tensors, _inverse(rates))
+        self.square_norm, self.direction_dot, self.direction_square_norm = found
 
     def added_to(self, measured: Measured) -> Measured:
         """``measured`` and the sums over the direction."""
         return replace(
             measured,
+            square_norm=self.square_norm,
             direction_dot=self.direction_dot,
             direction_square_norm=self.direction_square_norm,
         )

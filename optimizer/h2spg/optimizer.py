@@ -308,8 +308,7 @@ class H2SPG(Optimizer):
     def _half_space_step(self, step: int) -> None:
         """The paper's: penalise the redundant units, zero those that leave the half-space."""
         units, moved = self.units, self._movement
-        square_norm_U = units.dots(moved.before, moved.before)
-        norm_U = square_norm_U.sqrt()
+        norm_U = moved.square_norm.sqrt()
         factor_U = penalty_factor(
             norm_U, moved.direction_dot, moved.direction_square_norm, self.penalty
         )
@@ -319,11 +318,16 @@ class H2SPG(Optimizer):
         if step >= self.projection_start:
             trial_dot_U = units.dots(units.tensors, moved.before)
             epsilon = self.penalty.epsilon
-            leaves_U = leaves_half_space(trial_dot_U, square_norm_U, epsilon=epsilon)
-            self.zero.logical_or_(self.redundant & leaves_U)
-            self._any_zero, self._zero = True, self._zero.of(self.zero)
+            leaves_U = leaves_half_space(trial_dot_U, moved.square_norm, epsilon=epsilon)
+            self._note_zero(self.redundant & leaves_U)
         if self._any_zero:
             self._fill_zero(self._zero)
+
+    def _note_zero(self, leaves_U: Tensor) -> None:
+        """Add to the units that are 0; only a CPU can say for nothing that there is none."""
+        self.zero.logical_or_(leaves_U)
+        self._any_zero = self.units.device.type != "cpu" or bool(self.zero.any())
+        self._zero = self._zero.of(self.zero)
 
     def _fill_zero(self, positions: Positions) -> None:
         fill_zero(self.units.tensors, positions)

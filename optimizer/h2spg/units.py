@@ -17,7 +17,15 @@ from torch import Tensor
 
 from optimizer.h2spg.laying import Axis, Positions, fill_zero, scale, touched
 from optimizer.h2spg.saliency import Pools
-from optimizer.h2spg.summing import Counted, Summing
+from optimizer.h2spg.summing import (
+    Counted,
+    Summing,
+    itself,
+    movement,
+    products,
+    squared_products,
+    squares,
+)
 
 __all__ = ["NO_UNIT", "Positions", "UnitLayout", "UnitSlices", "fill_zero", "scale"]
 
@@ -106,18 +114,50 @@ class UnitLayout:
         Returns:
             float64 (U,).
         """
-        return self._summing.of(tensors)
+        return self._summing.of_terms([tensors], itself, [None])[0]
+
+    def square_norms(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Sum the squares of the elements of each unit: float64 (U,)."""
+        return self._summing.of_terms([tensors], squares, [None])[0]
 
     def dots(
         self,
-        left: Sequence[Tensor],
+        left: Sequence[Tensor | None],
         right: Sequence[Tensor | None],
         *,
         squared: bool = False,
-        factors: Sequence[float] | None = None,
     ) -> Tensor:
-        """Sum the products of the elements of each unit; as ``Summing.of_products``."""
-        return self._summing.of_products(left, right, squared=squared, factors=factors)
+        """Sum the products of the elements of each unit, or the squares of them.
+
+        Args:
+            left: One for each of ``self.tensors``, of the same shape; None stands for zeros.
+            right: As ``left``.
+            squared: Sum the squares of the products.
+
+        Returns:
+            float64 (U,).
+        """
+        terms = squared_products if squared else products
+        return self._summing.of_terms([left, right], terms, [None])[0]
+
+    def movements(
+        self, before: Sequence[Tensor], after: Sequence[Tensor], factors: Sequence[float]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Measure how the units moved, with d = factor * (x - x').
+
+        Args:
+            before: x, one for each of ``self.tensors``.
+            after: x'.
+            factors: One for each of ``self.tensors``.
+
+        Returns:
+            ||x||^2, <x, d> and ||d||^2: float64 (U,) each.
+        """
+        squares_of = [factor**2 for factor in factors]
+        norm_U, dot_U, moved_U = self._summing.of_terms(
+            [before, after], movement, [None, factors, squares_of]
+        )
+        return norm_U, dot_U, moved_U
 
     def positions(self, mask_U: Tensor) -> Positions:
         """Find where the units of the bool ``mask_U`` (U,) are. Waits for the device."""
