@@ -10,7 +10,7 @@ Shape letters: U units, P positions along one axis.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -37,25 +37,29 @@ class Counted:
     unit: Tensor
 
 
-@dataclass(eq=False)
 class Scratch:
     """Memory that is used again and again; holds nothing from one use to the next."""
 
-    kept: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict)
+    def __init__(self) -> None:
+        """Take no memory yet."""
+        self._views: dict[tuple[int, torch.dtype, torch.Size], Tensor] = {}
+        self._memory: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def __call__(self, number: int, like: Tensor) -> Tensor | None:
         """Take the scratch of ``number``; None on devices whose allocator keeps memory."""
-        if like.device.type != "cpu" or not like.is_contiguous():
-            return None
-        found = self.kept.get((number, like.dtype))
-        if found is None or found.numel() < like.numel():
-            found = torch.empty(max(like.numel(), _PIECE), dtype=like.dtype)
-            self.kept[number, like.dtype] = found
-        return found[: like.numel()].view(like.shape)
+        key = number, like.dtype, like.shape
+        found = self._views.get(key)
+        if found is None and like.device.type == "cpu":
+            memory = self._memory.get(key[:2])
+            if memory is None or memory.numel() < like.numel():
+                memory = torch.empty(max(like.numel(), _PIECE), dtype=like.dtype)
+                self._memory[key[:2]] = memory
+            found = self._views[key] = memory[: like.numel()].view(like.shape)
+        return found
 
     def __getstate__(self) -> dict[str, object]:
         """Nothing: a copy makes its own."""
-        return {"kept": {}}
+        return {"_views": {}, "_memory": {}}
 
 
 class Summing:
@@ -78,11 +82,13 @@ class Summing:
         """
         self._num_units, self._device = num_units, device
         self._shapes = [tuple(shape) or (1,) for shape in shapes]
-        self._dims: dict[int, list[int]] = {}  # tensor -> axes that are summed along
+        dims_of: dict[int, list[int]] = {}
         for entry in counted:
-            dims = self._dims.setdefault(entry.tensor, [])
+            dims = dims_of.setdefault(entry.tensor, [])
             if entry.dim not in dims:
                 dims.append(entry.dim)
+        self._vectors = [n for n, dims in dims_of.items() if _is_vector(self._shapes[n], dims)]
+        self._dims = {n: dims for n, dims in dims_of.items() if n not in self._vectors}
         self._prepare_order(counted)
         self._scratch = Scratch()
 
@@ -105,23 +111,50 @@ class Summing:
         """
         sums: list[list[Tensor]] = [[] for _ in factors]
         for number, dims in self._dims.items():
+            shape = self._shapes[number]
             group = [tensors[number] for tensors in lists]
             given = [tensor for tensor in group if tensor is not None]
-            found = None
             if len(given) == len(group):
-                found = self._along(given, self._shapes[number], dims, terms)
-            for term, scales in enumerate(factors):
-                for place, dim in enumerate(dims):
-                    if found is None:
-                        sums[term].append(self._zeros(self._shapes[number][dim]))
-                    elif scales is None or _are_equal(scales):
-                        sums[term].append(found[term][place])
-                    else:
-                        sums[term].append(found[term][place] * scales[number])
+                found = self._along(given, shape, dims, terms)
+            else:
+                found = [[self._zeros(shape[dim]) for dim in dims] for _ in factors]
+            for values, scales, axes in zip(sums, factors, found, strict=True):
+                if scales is None or _are_equal(scales):
+                    values.extend(axes)
+                else:
+                    values.extend(sum_P * scales[number] for sum_P in axes)
+        if self._vectors:
+            self._add_vectors(lists, terms, factors, sums)
         return [
             self._gathered(values) * (scales[0] if scales and _are_equal(scales) else 1.0)
             for values, scales in zip(sums, factors, strict=True)
         ]
+
+    def _add_vectors(
+        self,
+        lists: Sequence[Sequence[Tensor | None]],
+        terms: Terms,
+        factors: Sequence[Sequence[float] | None],
+        sums: Sequence[list[Tensor]],
+    ) -> None:
+        """All tensors that have one position per element, as one: they are many and small."""
+        numbers = self._vectors
+        rows = [torch.cat([self._vector(tensors, n) for n in numbers]) for tensors in lists]
+        wide = [row.to(wide_type(row)) for row in rows]
+        lengths = [self._shapes[n][0] for n in numbers]
+        for product, scales, values in zip(terms(wide, self._scratch), factors, sums, strict=True):
+            whole = product.to(torch.float64, copy=True)  # never the scratch itself
+            if scales is None or _are_equal(scales):
+                values.append(whole)
+                continue
+            parts = torch.split_with_sizes(whole, lengths)
+            values.extend(part * scales[n] for part, n in zip(parts, numbers, strict=True))
+
+    def _vector(self, tensors: Sequence[Tensor | None], number: int) -> Tensor:
+        tensor = tensors[number]
+        if tensor is None:
+            return torch.zeros(self._shapes[number][0], device=self._device)
+        return tensor.reshape(-1)
 
     def _along(
         self, tensors: Sequence[Tensor], shape: tuple[int, ...], dims: Sequence[int], terms: Terms
@@ -152,7 +185,7 @@ class Summing:
     def _prepare_order(self, counted: Sequence[Counted]) -> None:
         """Where the sums of each unit lie among those of all positions, unit by unit."""
         first, offset = {}, 0
-        for number, dims in self._dims.items():
+        for number, dims in [*self._dims.items(), *((n, [0]) for n in self._vectors)]:
             for dim in dims:
                 first[number, dim] = offset
                 offset += self._shapes[number][dim]
@@ -172,6 +205,10 @@ class Summing:
         counts = torch.bincount(unit, minlength=self._num_units + 1)[: self._num_units]
         self._source = source[order][: int(counts.sum())]
         self._offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _is_vector(shape: tuple[int, ...], dims: Sequence[int]) -> bool:
+    return list(dims) == [0] and math.prod(shape) == shape[0]
 
 
 def _are_equal(values: Sequence[float]) -> bool:
@@ -198,7 +235,7 @@ def _partial(product: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
         product = product.view(-1, *shape[1:])
         return product.sum(dim=others) if others else product.clone()
     if dim == 0:
-        return product.sum(1) if product.shape[1] != 1 else product.flatten().clone()
+        return product.sum(1)
     length = math.prod(shape[dim:])
     return product.view(product.numel() // length, length).sum(0)
 
@@ -228,7 +265,7 @@ def squared_products(pieces: Sequence[Tensor], room: Room) -> Iterator[Tensor]:
         yield product.square_()
 
 
-def itself(pieces: Sequence[Tensor], room: Room) -> Iterator[Tensor]:
+def itself(pieces: Sequence[Tensor], _: Room) -> Iterator[Tensor]:
     """One as it is."""
     yield pieces[0]
 
