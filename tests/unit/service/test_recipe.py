@@ -39,6 +39,12 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"kinds": "petal"}, "channel"),
         ({"protect": 3}, "list of texts"),
         ({"target_params": 0.5}, "exactly one"),
+        ({"loss": "l2"}, "huber"),
+        ({"augment": "flip"}, "flip-crop"),
+        ({"augment_magnitude": 1.5}, "at least 0 and at most 1"),
+        ({"mixup": -0.1}, "at least 0"),
+        ({"cutmix": "much"}, "at least 0"),
+        ({"ignore_index": "none"}, "whole number"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> None:
