@@ -134,23 +134,11 @@ class Selection:
         """
         if by_saliency:
             yield self._grown(self._candidates(saliency), {})
-        groups = [self._analysis.space.group_by_id[key] for key in sorted(self._structures)]
-        if not groups:
+        if not self._structures:
             return
-        worth = [[-float(group.macs) for group in groups]]
-        worth.append([-float(group.parameters) for group in groups])
-        worth += [
-            np.random.default_rng(seed).random(len(groups)).tolist()
-            for seed in range(_RANDOM_ORDERS)
-        ]
-        lowest = min((float(v.min()) for v in saliency.values() if v.size), default=0.0)
-        for values in worth:
-            ranks = np.argsort(np.argsort(values, kind="stable"))
-            first = {
-                group.id: np.full(1, lowest - len(groups) + rank)
-                for group, rank in zip(groups, ranks.tolist(), strict=True)
-            }
-            yield self._grown(self._candidates({**saliency, **first}), {})
+        for by in ("macs", "parameters", *range(_RANDOM_ORDERS)):
+            first = structures_first(self._analysis, saliency, by=by)
+            yield self._grown(self._candidates(first), {})
 
     def _least(self, growth: Growth) -> float:
         return self._counting(growth).cost(growth.counts(len(growth.order), self._step))
@@ -209,7 +197,7 @@ class Selection:
 
     def _unreachable(self, target_ratio: float, best: float) -> TargetUnreachableError:
         message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
-        message += f"; at least {_rounded_up(best)} remains under these settings"
+        message += f"; at least {rounded_up(best)} remains under these settings"
         if self._multiple > 1:
             message += f" (a multiple below {self._multiple} may reach further)"
         return TargetUnreachableError(message, reachable_ratio=best, param="target")
@@ -266,6 +254,28 @@ class Selection:
         return Solution(space="", removed={key: tuple(u) for key, u in removed.items() if u})
 
 
+def structures_first(
+    analysis: Analysis, saliency: Saliency, *, by: Literal["macs", "parameters"] | int = "macs"
+) -> Saliency:
+    """The same saliency with all structures before all else.
+
+    Args:
+        analysis: Of the model.
+        saliency: Group id -> of every unit.
+        by: The costliest first, or the seed of a random order.
+    """
+    keys = sorted(analysis.structure_by_id)
+    groups = [analysis.space.group_by_id[key] for key in keys]
+    if isinstance(by, int):
+        values = np.random.default_rng(by).random(len(keys))
+    else:
+        values = np.array([-float(getattr(group, by)) for group in groups])
+    lowest = min((float(v.min()) for v in saliency.values() if v.size), default=0.0)
+    ranks = np.argsort(np.argsort(values, kind="stable")).tolist()
+    first = {key: np.full(1, lowest - len(keys) + n) for key, n in zip(keys, ranks, strict=True)}
+    return {**saliency, **first}
+
+
 def _first(high: int, holds: Callable[[int], bool]) -> int:
     """The smallest number up to ``high``, where it holds, for which it holds."""
     low = 0
@@ -283,7 +293,7 @@ def _near_integer(value: float) -> float:
     return float(round(value)) if abs(value - round(value)) < 1e-6 * max(1.0, value) else value
 
 
-def _rounded_up(ratio: float) -> str:
+def rounded_up(ratio: float) -> str:
     """A share in so few digits that asking for it is not asking for less."""
     digits = 3
     while float(text := f"{ratio:.{digits}g}") < ratio:
