@@ -28,6 +28,10 @@ _CHOICES = {
     ),
     "renormalise": ("auto", "on", "off"),
     "augment": ("none", "flip-crop", "rand"),
+    "lr_schedule": ("cosine", "one-cycle", "constant", "step"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
+    "start": ("pretrained", "scratch"),
+    "layout": ("auto", "channels-last", "plain"),
     "device": ("auto", "cpu", "cuda"),
 }
 _SALIENCIES = ("magnitude", "taylor", "taylor-second", "fisher", "fisher-diagonal", "cosine")
@@ -41,6 +45,9 @@ _WHOLE = {
     "multiple": (1, 4096),
     "min_units": (1, 4096),
     "ignore_index": (-(1 << 31), (1 << 31) - 1),
+    "accumulate": (1, 4096),
+    "patience": (1, 100_000),
+    "checkpointing": (1, 1000),
 }
 _REAL = {
     "lr": (0.0, 1e3),
@@ -51,6 +58,9 @@ _REAL = {
     "cutmix": (0.0, 10.0),
 }
 _MAY_BE_LEAST = ("max_accuracy_drop", "augment_magnitude", "mixup", "cutmix")
+_BELOW_ONE = (*_RATIOS, "ema_decay")
+_FLAGS = ("early_stop",)
+_TRUTHS = {"true": True, "false": False, "on": True, "off": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +87,17 @@ class Recipe:
         augment_magnitude: Of ``rand``, 0 to 1.
         mixup: Blends training samples and their labels, shares from Beta(mixup, mixup); 0 is off.
         cutmix: Sets training images into each other, likewise; 0 is off.
+        lr_schedule: How the learning rate goes: ``cosine``, ``one-cycle``, ``constant``, ``step``.
+        precision: ``float32``, ``bfloat16`` or ``float16`` for convolutions and products in
+            training; ``auto`` takes bfloat16 on a GPU that has it.
+        accumulate: Parts that the batch of a step is computed in, to save memory.
+        checkpointing: Parts of the network of which all but the last are computed again in the
+            backward pass, to save memory.
+        layout: ``channels-last``, ``plain``, or ``auto`` by the kind of network.
+        start: ``pretrained`` or ``scratch``: new weights, and labels alone to learn from.
+        ema_decay: Of a moving average of the weights that is judged beside them; None has none.
+        early_stop: Whether training ends once it is within ``max_accuracy_drop`` for sure.
+        patience: Evaluations without a better network that end the training; None goes on.
         seed: Of everything that is random.
         time_budget: Seconds of training; None is unlimited.
         max_accuracy_drop: Largest loss of accuracy that is still a success (0..1); None is any.
@@ -103,6 +124,15 @@ class Recipe:
     augment_magnitude: float = 0.3
     mixup: float = 0.0
     cutmix: float = 0.0
+    lr_schedule: str = "cosine"
+    precision: str = "float32"
+    accumulate: int = 1
+    checkpointing: int = 1
+    layout: str = "auto"
+    start: str = "pretrained"
+    ema_decay: float | None = None
+    early_stop: bool = False
+    patience: int | None = None
     seed: int = 0
     time_budget: float | None = None
     max_accuracy_drop: float | None = None
@@ -154,6 +184,8 @@ def _reader(name: str) -> Callable[[str, object], object]:
         return _whole
     if name in _CHOICES:
         return _choice
+    if name in _FLAGS:
+        return _flag
     return {"kinds": _kinds, "protect": _names, "saliency": _saliency}.get(name, _real)
 
 
@@ -175,14 +207,22 @@ def _real(name: str, value: object) -> float:
         number = float(value) if isinstance(value, str | int | float) else float("nan")
     except (ValueError, OverflowError):
         number = float("nan")
-    inside = low < number < high if name in _RATIOS else low < number <= high
+    inside = low < number < high if name in _BELOW_ONE else low < number <= high
     inside = inside or (name in _MAY_BE_LEAST and number == low)
     if isinstance(value, bool) or not isfinite(number) or not inside:
-        most = "below" if name in _RATIOS else "at most"
+        most = "below" if name in _BELOW_ONE else "at most"
         least = "at least" if name in _MAY_BE_LEAST else "above"
         message = f"{name} is a number {least} {low:g} and {most} {high:g}, got {str(value)[:40]!r}"
         raise InputError(message, param=name)
     return number
+
+
+def _flag(name: str, value: object) -> bool:
+    truth = value if isinstance(value, bool) else _TRUTHS.get(str(value).lower())
+    if truth is None:
+        message = f"{name} is true or false, got {str(value)[:40]!r}"
+        raise InputError(message, param=name)
+    return truth
 
 
 def _choice(name: str, value: object) -> str:

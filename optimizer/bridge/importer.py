@@ -19,6 +19,7 @@ from optimizer.bridge.bindings import Binding, Bindings
 from optimizer.bridge.body_import import Bodies
 from optimizer.bridge.call import Call
 from optimizer.bridge.expansion import BODY_DOC
+from optimizer.bridge.fresh import fresh_weights
 from optimizer.bridge.names import attribute_paths
 from optimizer.bridge.registry import (
     HostTranslator,
@@ -49,6 +50,7 @@ class GraphImport:
         writer: The torch graph so far.
         paths: Initializer name to attribute path.
         trainable: Names of the initializers that become parameters.
+        fresh: What the trainable ones start with if they are trained from scratch.
         integer_weights: Names of the initializers that are weights but integers.
         is_done: Whether ``run`` got to its end.
         values: What has been translated, by name.
@@ -76,6 +78,7 @@ class GraphImport:
         self.paths = attribute_paths(self._initializers)
         graph_for_roles = self._graph_for_roles()
         self.trainable = trainable_initializers(graph_for_roles)
+        self.fresh = fresh_weights(graph_for_roles, self.trainable)
         self.integer_weights = integer_weights(graph_for_roles)
         self.writer = Writer(self.paths, batch=bindings.batch)
 

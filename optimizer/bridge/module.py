@@ -20,6 +20,7 @@ from optimizer.bridge.bindings import Bindings, choose_bindings
 from optimizer.bridge.checkpointing import checkpointed
 from optimizer.bridge.expansion import with_bodies
 from optimizer.bridge.folding import InsertedNorm, Insertion, folded
+from optimizer.bridge.fresh import Fresh
 from optimizer.bridge.fusion import fuse_graph
 from optimizer.bridge.importer import GraphImport, free_inputs
 from optimizer.bridge.layouts import with_channels_last
@@ -45,6 +46,7 @@ class ImportedModule:
         integer_weights: Weights that the file holds as integers behind a DequantizeLinear: they
             have no float to train, so they stay as they are.
         insertions: Normalisations that the file does not have; see ``renormalising``.
+        fresh: What weights start with that are trained from scratch, by initializer.
     """
 
     module: fx.GraphModule
@@ -55,6 +57,7 @@ class ImportedModule:
     batch_is_free: bool = True
     integer_weights: tuple[str, ...] = ()
     insertions: tuple[Insertion, ...] = ()
+    fresh: Mapping[str, Fresh] = field(default_factory=dict)
 
     def checkpointed(self, *, parts: int) -> "ImportedModule":
         """Return the same model, with the same weights, that keeps fewer activations.
@@ -213,6 +216,7 @@ def _finished(
         fixed=fixed,
         batch_is_free=batch_is_free,
         integer_weights=graph_import.integer_weights,
+        fresh=graph_import.fresh,
     )
 
 

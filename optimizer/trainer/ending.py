@@ -27,10 +27,9 @@ def check_can_judge(config: TrainConfig, original: Evaluation | None) -> None:
     if config.patience is not None and original is None:
         message = "patience needs validation samples; there are none"
         raise InputError(message, param="patience")
-    needs_accuracy = config.max_accuracy_drop is not None
-    if needs_accuracy and (original is None or original.accuracy is None):
-        message = "max_accuracy_drop needs validation samples, labels and classes to count"
-        raise InputError(message, param="max_accuracy_drop")
+    if config.early_stop and (original is None or original.accuracy is None):
+        message = "early_stop needs validation samples, labels and classes to count"
+        raise InputError(message, param="early_stop")
 
 
 def reason_to_end(

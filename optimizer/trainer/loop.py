@@ -145,7 +145,9 @@ class _Run(Generic[S]):
 
     def begin(self) -> None:
         """Say what was done to the module, once for all attempts."""
-        done = self._setting.renormalised
+        done, started = self._setting.renormalised, self._setting.started
+        if started is not None and not self._optimizer.steps_done:
+            self._hooks.event(started.event())
         if done is not None and not self._optimizer.steps_done:
             data = {"inserted": len(done.inserted), "left": dict(done.left)}
             self._hooks.event(TrainEvent(code="renormalised", message=str(done), data=data))

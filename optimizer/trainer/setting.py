@@ -29,6 +29,12 @@ from optimizer.trainer.normalising import with_normalisations
 from optimizer.trainer.plan import plan
 from optimizer.trainer.precision import Precision
 from optimizer.trainer.saliency import with_ablation
+from optimizer.trainer.starting import (
+    Started,
+    check_has_task,
+    draw_weights,
+    flatten_insertions,
+)
 from optimizer.trainer.state import weights_of
 from optimizer.trainer.teacher import Teacher
 
@@ -45,11 +51,12 @@ class Setting:
         objective: What is minimised.
         train: Samples to train on.
         validation: Samples to judge by, if there are any.
-        original: The original network, judged on them.
+        original: The original network, judged on them; None where training is from scratch.
         device: Where it runs.
         full_only: Whether the module takes batches of one size only.
         renormalised: What was put into the module to train with, if that was tried.
         augmentation: What training samples go through first, if anything.
+        started: What was drawn anew, where training is from scratch.
         alive: Called between the batches of everything that is no training step.
         precision: What forward passes of training are computed in.
         execution: The form that the module runs in.
@@ -67,6 +74,7 @@ class Setting:
     full_only: bool
     renormalised: Renormalised | None
     augmentation: Augmentation | None
+    started: Started | None
     alive: Alive
     precision: Precision
     execution: Execution
@@ -177,9 +185,17 @@ def prepare(
     objective = _objective(teacher, probe, batches, config, device)
     first = probe.at(next(probe.in_order(full_only=True)))
     augmentation = augmentation_for(config, imported, first.inputs, objective)
+    started = None
+    if config.start == "scratch":
+        check_has_task(objective)
+        started = draw_weights(imported, seed=config.seed)
+    if objective.distillation_weight == 0:
+        teacher.retire()
     if not full_only and augmentation is None:
         teacher.remember(batches, device, alive=alive)
     renormalised = with_normalisations(imported, probe, config, device)
+    if started is not None:
+        flatten_insertions(imported)
     layout = binding.layout()
     choose = _choose(
         lambda: execution.of(module), teacher, probe, objective, layout, binding, config, alive
@@ -197,6 +213,7 @@ def prepare(
         full_only=full_only,
         renormalised=renormalised,
         augmentation=augmentation,
+        started=started,
         alive=alive,
         precision=precision,
         execution=execution,
@@ -207,7 +224,7 @@ def prepare(
 def _with_original(setting: Setting) -> Setting:
     original = setting.evaluate()
     check_can_judge(setting.config, original)
-    return replace(setting, original=original)
+    return replace(setting, original=original if setting.started is None else None)
 
 
 def device_of(name: str) -> torch.device:
@@ -247,7 +264,7 @@ def _objective(
         config.loss,
         outputs,
         batches.labels,
-        distillation_weight=config.distillation_weight,
+        distillation_weight=0.0 if config.start == "scratch" else config.distillation_weight,
         temperature=config.temperature,
         label_smoothing=config.label_smoothing,
         ignore_index=config.ignore_index,

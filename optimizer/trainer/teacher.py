@@ -19,10 +19,17 @@ class Teacher:
         """Copy ``module``; what happens to it later does not matter here."""
         self._module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
         self._cached: tuple[Tensor, ...] | None = None
+        self._is_needed = True
+
+    def retire(self) -> None:
+        """Return nothing from now on: the loss is of labels alone."""
+        self._is_needed, self._cached = False, None
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """What the original model returns for ``batch``."""
+        """What the original model returns for ``batch``; nothing once it is retired."""
+        if not self._is_needed:
+            return ()
         return as_tuple(self._module(*batch.inputs))
 
     def remember(
@@ -33,6 +40,8 @@ class Teacher:
         Not where an output does not count samples along its first axis (anchors, a scalar, tokens
         of all samples in a row): which part belongs to a sample is then unknown.
         """
+        if not self._is_needed:
+            return
         parts: list[tuple[Tensor, ...]] = []
         for indices in batches.in_order(full_only=False):
             parts.append(self.outputs(batches.at(indices).to(device)))

@@ -80,6 +80,42 @@ Mixup = Annotated[
 Cutmix = Annotated[
     float | None, typer.Option(help="Set training images into each other; default 0, off.")
 ]
+Schedule = Annotated[
+    str | None,
+    typer.Option("--lr-schedule", help="cosine (default), one-cycle, constant or step."),
+]
+Precision = Annotated[
+    str | None, typer.Option(help="Of training: float32 (default), bfloat16, float16 or auto.")
+]
+Accumulate = Annotated[
+    int | None, typer.Option(help="Parts that a batch is computed in, to save memory; default 1.")
+]
+Recompute = Annotated[
+    int | None,
+    typer.Option(
+        "--checkpointing",
+        help="Parts of the network whose activations are computed again, to save memory; default "
+        "1 keeps all.",
+    ),
+]
+Layout = Annotated[
+    str | None, typer.Option(help="Of images: auto (default), channels-last or plain.")
+]
+Start = Annotated[
+    str | None,
+    typer.Option(help="pretrained (default), or scratch: new weights, learning from labels."),
+]
+Average = Annotated[
+    float | None,
+    typer.Option("--ema-decay", help="Also judge a moving average of the weights; 0.999, say."),
+]
+EarlyStop = Annotated[
+    bool | None,
+    typer.Option("--early-stop", help="End once the accuracy is within --max-accuracy-drop."),
+]
+Patience = Annotated[
+    int | None, typer.Option(help="Evaluations without a better network that end the training.")
+]
 Seed = Annotated[int | None, typer.Option(help="Of everything that is random; default 0.")]
 TimeBudget = Annotated[
     float | None, typer.Option(help="Seconds of training; the schedule is compressed to fit.")
@@ -130,6 +166,15 @@ def compress(
     augment_magnitude: Magnitude = None,
     mixup: Mixup = None,
     cutmix: Cutmix = None,
+    lr_schedule: Schedule = None,
+    precision: Precision = None,
+    accumulate: Accumulate = None,
+    checkpointing: Recompute = None,
+    layout: Layout = None,
+    start: Start = None,
+    ema_decay: Average = None,
+    early_stop: EarlyStop = None,
+    patience: Patience = None,
     seed: Seed = None,
     time_budget: TimeBudget = None,
     max_accuracy_drop: MaxDrop = None,
@@ -159,6 +204,15 @@ def compress(
             "augment_magnitude": augment_magnitude,
             "mixup": mixup,
             "cutmix": cutmix,
+            "lr_schedule": lr_schedule,
+            "precision": precision,
+            "accumulate": accumulate,
+            "checkpointing": checkpointing,
+            "layout": layout,
+            "start": start,
+            "ema_decay": ema_decay,
+            "early_stop": early_stop,
+            "patience": patience,
             "seed": seed,
             "time_budget": time_budget,
             "max_accuracy_drop": max_accuracy_drop,

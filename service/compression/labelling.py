@@ -75,9 +75,15 @@ def check_labels(subject: Subject, outputs: Outputs, report: Report) -> LabelUse
         subject.dataset,
         ModelInterface(inputs=interface.inputs, classes=classes),
         batch_size=fixed or recipe.batch_size,
-        needs_labels=recipe.loss in _NEEDS_LABELS,
+        needs_labels=recipe.loss in _NEEDS_LABELS or recipe.start == "scratch",
     )
     use = _use(subject, outputs, classes)
+    if recipe.start == "scratch" and use.judge is None:
+        message = (
+            "start 'scratch' needs labels that fit the model's first output; use start "
+            "'pretrained', which needs none"
+        )
+        raise DatasetError(message, code="dataset-labels", param="y_train")
     if subject.dataset.train.labels is not None and use.judge is None:
         message = (
             "labels are not used: their type and shape fit no task for the model's first output; "

@@ -136,6 +136,9 @@ def _figures(result: TrainResult[Any]) -> Mapping[str, Any]:
         "original_value": result.original_value,
         "restarts": result.restarts,
         "renormalised": result.renormalised,
+        "ended": result.ended,
+        "is_within_drop": result.is_within_drop,
+        "halvings": result.halvings,
         "device": result.device,
         "threads": result.threads,
     }

@@ -38,6 +38,15 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"saliency": 3}, "or a mix"),
         ({"kinds": "petal"}, "channel"),
         ({"protect": 3}, "list of texts"),
+        ({"precision": "float8"}, "bfloat16"),
+        ({"lr_schedule": "linear"}, "one-cycle"),
+        ({"start": "middle"}, "scratch"),
+        ({"layout": "nhwc"}, "channels-last"),
+        ({"accumulate": 0}, "from 1"),
+        ({"checkpointing": "many"}, "whole number"),
+        ({"patience": 0}, "from 1"),
+        ({"ema_decay": 1}, "above 0 and below 1"),
+        ({"early_stop": "maybe"}, "true or false"),
         ({"target_params": 0.5}, "exactly one"),
         ({"loss": "l2"}, "huber"),
         ({"augment": "flip"}, "flip-crop"),
@@ -58,6 +67,13 @@ def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> Non
 def test_what_the_recipe_takes_for_a_saliency_the_optimizer_takes_too(text: str) -> None:
     assert Recipe.parse({"target_macs": 0.5, "saliency": text}).saliency == text
     assert is_saliency(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "value"), [(True, True), ("true", True), ("On", True), ("off", False), (False, False)]
+)
+def test_flags_are_texts_or_values(given: object, value: bool) -> None:
+    assert Recipe.parse({"target_macs": 0.5, "early-stop": given}).early_stop is value
 
 
 def test_a_target_is_needed() -> None:

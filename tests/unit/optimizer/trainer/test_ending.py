@@ -91,5 +91,10 @@ def test_what_cannot_be_judged_is_refused() -> None:
     nothing = ArrayData(train=samples(64, seed=1))
     with pytest.raises(InputError, match="patience needs validation"):
         run(nothing, validation_ratio=0.0, patience=2)
-    with pytest.raises(InputError, match="max_accuracy_drop needs validation"):
-        run(data(labelled=False), max_accuracy_drop=0.1)
+    with pytest.raises(InputError, match="early_stop needs validation"):
+        run(data(labelled=False), max_accuracy_drop=0.1, early_stop=True)
+
+
+def test_a_drop_that_cannot_be_counted_is_left_to_others() -> None:
+    result, events = run(data(labelled=False), max_accuracy_drop=0.1)
+    assert (result.is_within_drop, events) == (None, [])
