@@ -94,7 +94,9 @@ class Batch:
     def chunks(self, sizes: Sequence[int]) -> "list[Batch]":
         """Consecutive parts of ``sizes`` samples, which add up to all; views."""
         inputs = [torch.split(tensor, list(sizes)) for tensor in self.inputs]
-        labels = [None] * len(sizes) if self.labels is None else torch.split(self.labels, list(sizes))
+        labels = (
+            [None] * len(sizes) if self.labels is None else torch.split(self.labels, list(sizes))
+        )
         return [Batch(tuple(own), of) for *own, of in zip(*inputs, labels, strict=True)]
 
 
