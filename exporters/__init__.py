@@ -12,6 +12,7 @@ from exporters.measure import Latency, accuracy, file_bytes, latencies
 from exporters.proof import prove
 from exporters.report import ModelFigures, build_report, file_sha256, to_text
 from exporters.surgeon import shrink
+from exporters.training_form import TrainingForm, training_form
 
 __all__ = [
     "GateFigure",
@@ -20,6 +21,7 @@ __all__ = [
     "Proof",
     "ProofFailedError",
     "SurgeryError",
+    "TrainingForm",
     "accuracy",
     "build_report",
     "file_bytes",
@@ -29,5 +31,6 @@ __all__ = [
     "prove",
     "shrink",
     "to_text",
+    "training_form",
     "write_models",
 ]

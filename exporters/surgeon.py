@@ -54,6 +54,26 @@ def shrink(
         SolutionError: The solution belongs to another search space, or is not valid in it.
         SurgeryError: The graph cannot be cut so, or the result fails a check; nothing is returned.
     """
+    draft = operate(analysis, solution, weights)
+    bodies = analysis.loaded.bodies
+    cleanup.update_annotations(draft, analysis.loaded.generated_names)
+    cleanup.share_equal(draft, analysis.loaded.copies)
+    result = fold(assemble(draft), bodies)
+    _check(analysis.loaded.model, result, draft)
+    return result
+
+
+def operate(
+    analysis: Analysis,
+    solution: Solution,
+    weights: Mapping[str, npt.NDArray[np.generic]] | None = None,
+) -> Draft:
+    """Steps 1 to 4: the draft of the cut model, flat, its initializers sliced.
+
+    Raises:
+        SolutionError: The solution belongs to another search space, or is not valid in it.
+        SurgeryError: The graph cannot be cut so.
+    """
     solution.check(analysis.space)
     violations = analysis.violations(solution)
     if violations:
@@ -69,12 +89,7 @@ def shrink(
     _rewrite(draft)
     cleanup.remove_dead(draft)
     _slice(draft)
-    bodies = analysis.loaded.bodies
-    cleanup.update_annotations(draft, analysis.loaded.generated_names)
-    cleanup.share_equal(draft, analysis.loaded.copies)
-    result = fold(_assemble(draft), bodies)
-    _check(analysis.loaded.model, result, draft)
-    return result
+    return draft
 
 
 def _draft(
@@ -138,7 +153,8 @@ def _slice(draft: Draft) -> None:
             draft.initializers[name] = tensors.take(draft.initializers[name], axes)
 
 
-def _assemble(draft: Draft) -> onnx.ModelProto:
+def assemble(draft: Draft) -> onnx.ModelProto:
+    """The model of a finished draft; takes the draft's own nodes and tensors."""
     graph = draft.model.graph
     graph.node.extend(draft.nodes)
     graph.initializer.extend(draft.initializers.values())
