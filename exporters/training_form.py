@@ -6,7 +6,7 @@ body has its name of the flat view; and where units are still to be chosen, stat
 have the masks and gates of the masked form (``graph_analysis.masking``) over what is left of them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from exporters import cleanup
 from exporters.draft import Draft
 from exporters.errors import SurgeryError
 from exporters.surgeon import assemble, operate
+from graph_analysis.effects import Effects
 from graph_analysis.folding import fold
 from graph_analysis.masking import Gate, Mask, maskable
 from graph_analysis.pipeline import Analysis
@@ -75,41 +76,81 @@ def _masks(analysis: Analysis, draft: Draft) -> Iterator[Mask]:
 
 
 def _gates(analysis: Analysis, solution: Solution, draft: Draft) -> Iterator[Gate]:
-    """The gates on edges that are left; edges have the names that their tensors have now."""
-    effects = analysis.effects(solution)
-    reads = {node.name: list(node.input) for node in draft.nodes}
-    outputs = [value.name for value in draft.model.graph.output]
-    producer = {made: node.name for node in draft.origin.values() for made in node.output}
+    """The gates on edges that are left, under the names that these have now."""
+    edges_left = _Edges(draft, analysis.effects(solution))
     for gate in analysis.masks:
-        if not isinstance(gate, Gate):
-            continue
-        edges = []
-        for joint, tensor in gate.edges:
-            if joint not in reads or tensor in effects.dropped.get(joint, ()):
-                continue
-            names = _names(tensor, effects.splices, outputs)
-            if producer.get(_resolved(tensor, effects.splices)) in effects.removed_nodes:
-                continue
-            edges.append((joint, _only(names.intersection(reads[joint]), reads[joint], gate)))
-        if edges:
-            yield replace(gate, edges=tuple(edges))
+        if isinstance(gate, Gate):
+            edges = [
+                (joint, name)
+                for joint, tensor in gate.edges
+                for name in edges_left.names(joint, tensor)
+            ]
+            if edges:
+                yield replace(gate, edges=tuple(edges))
 
 
-def _names(tensor: str, splices: Mapping[str, str], outputs: Iterable[str]) -> set[str]:
-    """What ``tensor`` may be called after the cut: what was spliced in, or an output's name."""
-    final = _resolved(tensor, splices)
-    same = {name for name in outputs if name in splices and _resolved(name, splices) == final}
-    return {final, *same}
+class _Edges:
+    """What joints of a cut model read where the file's joints read some tensor.
+
+    A splice can make a joint read one tensor twice where it read two; each slot then gets a name
+    of its own, since a gate stands on a name.
+    """
+
+    def __init__(self, draft: Draft, effects: Effects) -> None:
+        self._draft = draft
+        self._effects = effects
+        self._joints = {node.name: node for node in draft.nodes}
+        self._producer = {made: node.name for node in draft.origin.values() for made in node.output}
+        self._aliases: set[str] = set()
+        self._outputs = [value.name for value in draft.model.graph.output]
+
+    def names(self, joint: str, tensor: str) -> list[str]:
+        """Names of what ``joint`` reads in place of ``tensor``; none where the edge is gone.
+
+        Raises:
+            SurgeryError: The joint reads something else than the file's, cut.
+        """
+        if joint not in self._joints:
+            return []
+        node = self._joints[joint]
+        left = [name for name in self._draft.origin[joint].input if self._is_left(joint, name)]
+        if len(left) != len(node.input) or any(
+            now not in self._current(before) and now not in self._aliases
+            for before, now in zip(left, node.input, strict=True)
+        ):
+            message = f"what joint {joint!r} reads cannot be told after the cut"
+            raise SurgeryError(message, param=joint)
+        slots = [slot for slot, name in enumerate(left) if name == tensor]
+        return list(dict.fromkeys(self._own_name(node, slot, slots) for slot in slots))
+
+    def _is_left(self, joint: str, tensor: str) -> bool:
+        if tensor in self._effects.dropped.get(joint, ()):
+            return False
+        producer = self._producer.get(_resolved(tensor, self._effects.splices))
+        return producer not in self._effects.removed_nodes
+
+    def _current(self, tensor: str) -> set[str]:
+        """What ``tensor`` may be called now: what was spliced in, or an output's name."""
+        splices = self._effects.splices
+        final = _resolved(tensor, splices)
+        outputs = (name for name in self._outputs if name in splices)
+        return {final, *(name for name in outputs if _resolved(name, splices) == final)}
+
+    def _own_name(self, node: onnx.NodeProto, slot: int, slots: list[int]) -> str:
+        name = str(node.input[slot])
+        if all(other in slots for other, read in enumerate(node.input) if read == name):
+            return name
+        alias = self._draft.free_name(f"{node.name}[{slot}]/edge")
+        copy = onnx.helper.make_node("Identity", [name], [alias], name=alias)
+        self._draft.nodes.insert(
+            next(i for i, one in enumerate(self._draft.nodes) if one is node), copy
+        )
+        node.input[slot] = alias
+        self._aliases.add(alias)
+        return alias
 
 
 def _resolved(tensor: str, splices: Mapping[str, str]) -> str:
     while tensor in splices:
         tensor = splices[tensor]
     return tensor
-
-
-def _only(found: set[str], reads: list[str], gate: Gate) -> str:
-    if len(found) != 1 or reads.count(next(iter(found))) != 1:
-        message = f"what gate {gate.name!r} stands on cannot be told after the cut"
-        raise SurgeryError(message, param=gate.name)
-    return found.pop()
