@@ -91,6 +91,8 @@ class TrainConfig:
             ``criterion`` treats structures as channels are.
         renormalise: Whether convolutions whose normalisations an exporter folded away get new ones
             for the time of training: ``auto`` where the whole network looks so, ``on``, ``off``.
+        cut_during_training: Whether what has become zero is cut out of the network that trains, so
+            that steps get faster; the result differs by rounding only.
         probe_samples: Training samples that ablation, the kind of the outputs and the statistics of
             new normalisations are measured on.
         validation_ratio: Share of the training data held out where there is no validation data.
@@ -136,6 +138,7 @@ class TrainConfig:
     saliency: str = "magnitude"
     operator_saliency: str = "ablation"
     renormalise: str = "auto"
+    cut_during_training: bool = True
     probe_samples: int = 256
     validation_ratio: float = 0.1
     seed: int = 0
@@ -238,6 +241,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("saliency", LEGAL, is_saliency),
     ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),
     ("renormalise", ", ".join(RENORMALISE), _is_one_of(RENORMALISE)),
+    ("cut_during_training", "true or false", lambda value: isinstance(value, bool)),
     ("probe_samples", "whole, at least 1", _is_whole(1)),
     ("validation_ratio", "0 to 0.5", _is_between(0.0, 0.5)),
     ("seed", "whole, at least 0", _is_whole(0)),

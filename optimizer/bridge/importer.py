@@ -4,7 +4,7 @@ Requires a graph as ``scopes`` prepares it, with sorted nodes; changes nothing i
 needs to know about its operator is in ``ops``, what training may change in ``roles``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -59,10 +59,15 @@ class GraphImport:
         model: As ``scopes.prepare`` leaves it.
         bindings: Sizes of the free axes.
         flat: The same graph without bodies, if it has any.
+        trained: Names of the initializers that train, where that is not for ``roles`` to decide.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, bindings: Bindings, flat: onnx.GraphProto | None = None
+        self,
+        model: onnx.ModelProto,
+        bindings: Bindings,
+        flat: onnx.GraphProto | None = None,
+        trained: Container[str] | None = None,
     ) -> None:
         self._model = model
         self._flat = model.graph if flat is None else flat
@@ -77,7 +82,9 @@ class GraphImport:
         self.is_done = False
         self.paths = attribute_paths(self._initializers)
         graph_for_roles = self._graph_for_roles()
-        self.trainable = trainable_initializers(graph_for_roles)
+        if trained is None:
+            trained = trainable_initializers(graph_for_roles)
+        self.trainable = frozenset(name for name in self._initializers if name in trained)
         self.fresh = fresh_weights(graph_for_roles, self.trainable)
         self.integer_weights = integer_weights(graph_for_roles)
         self.writer = Writer(self.paths, batch=bindings.batch)

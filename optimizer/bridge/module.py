@@ -1,7 +1,7 @@
 """The trainable form of an ONNX model: a torch.fx module, and its weights by initializer."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -135,7 +135,9 @@ class ImportedModule:
                     target.copy_(source)
 
 
-def import_model(model: onnx.ModelProto, *, fuse: bool = True) -> ImportedModule:
+def import_model(
+    model: onnx.ModelProto, *, fuse: bool = True, trained: Container[str] | None = None
+) -> ImportedModule:
     """Turn an ONNX model into a trainable torch module.
 
     In ``eval`` mode the module computes what the model computes; in ``train`` mode
@@ -148,13 +150,15 @@ def import_model(model: onnx.ModelProto, *, fuse: bool = True) -> ImportedModule
             ``graph_analysis.load_model`` is. Local functions are inlined. Weights inside bodies
             have the names of the flat view (``graph_analysis.bodies``).
         fuse: Whether operators that an exporter split are computed as one (``fusion``).
+        trained: Names of the initializers that become parameters, where that has been decided
+            before; otherwise ``roles`` decides.
 
     Raises:
         UnsupportedOperatorsError: Some operators have no torch function; lists all of them.
         ModelError: The graph is not well-formed, or a weight has a type that torch lacks.
     """
     try:
-        return _imported(model, fuse=fuse)
+        return _imported(model, fuse=fuse, trained=trained)
     except SecateurError:
         raise
     except Exception:
@@ -162,12 +166,14 @@ def import_model(model: onnx.ModelProto, *, fuse: bool = True) -> ImportedModule
         raise
 
 
-def _imported(model: onnx.ModelProto, *, fuse: bool) -> ImportedModule:
+def _imported(
+    model: onnx.ModelProto, *, fuse: bool, trained: Container[str] | None
+) -> ImportedModule:
     prepared = prepare(with_bodies(model))
     model = prepared.model
     inputs = free_inputs(model.graph)
     bindings = choose_bindings(inputs)
-    graph_import = GraphImport(model, bindings, prepared.flat)
+    graph_import = GraphImport(model, bindings, prepared.flat, trained)
     if bindings.relaxes_batch:
         with contextlib.suppress(UnsupportedOperatorsError):  # found again by the second attempt
             graph_import.run()
@@ -175,7 +181,8 @@ def _imported(model: onnx.ModelProto, *, fuse: bool) -> ImportedModule:
         graph_import.run()
     batch_is_free = graph_import.is_done and not graph_import.writer.binds_batch
     if bindings.relaxes_batch and not batch_is_free:
-        graph_import = GraphImport(model, choose_bindings(inputs, free_batch=False), prepared.flat)
+        bindings = choose_bindings(inputs, free_batch=False)
+        graph_import = GraphImport(model, bindings, prepared.flat, trained)
         graph_import.run()
     if fuse:
         fuse_graph(graph_import.writer.graph, graph_import.writer.root)

@@ -100,6 +100,42 @@ def renormalise(imported: ImportedModule, batches: Iterable[Sequence[Tensor]]) -
     return Renormalised(inserted=tuple(one.weight for one in insertions), left=dict(left))
 
 
+def put_back(
+    imported: ImportedModule, insertions: Sequence[Insertion], source: torch.nn.Module
+) -> None:
+    """Put the normalisations of ``source`` into another import of the same network, in place.
+
+    The norms themselves are shared, not copied, and nothing is measured.
+
+    Args:
+        imported: Without normalisations; of a network that still has all the convolutions.
+        insertions: Those of ``source`` that are wanted.
+        source: Holds the norms.
+
+    Raises:
+        ValueError: A convolution is not there any more, or its bias has other readers.
+    """
+    convolutions = {
+        (node.args[1].target, node.args[2].target): node
+        for node in imported.module.graph.nodes
+        if function_name(node) in _CONVOLUTIONS
+        and len(node.args) > 2
+        and all(isinstance(one, fx.Node) for one in node.args[1:3])
+    }
+    for insertion in insertions:
+        paths = imported.paths.get(insertion.weight), imported.paths.get(insertion.bias)
+        node = convolutions.get(paths)
+        if node is None:
+            message = f"no convolution reads {insertion.weight!r} and {insertion.bias!r}"
+            raise ValueError(message)
+        norm = source.get_submodule(insertion.path)
+        assert isinstance(norm, InsertedNorm)
+        _put_behind(imported.module, node, insertion.path, norm)
+    if insertions:
+        imported.module.graph.lint()
+        imported.insertions = tuple(insertions)
+
+
 class _Candidates:
     """The convolutions of a module, sorted by whether they can carry a normalisation.
 
@@ -220,8 +256,14 @@ def _insert(module: fx.GraphModule, node: fx.Node, insertion: Insertion, moments
     with torch.no_grad():
         # with what the rounded statistics are, the shift is undone to the last digit
         beta.add_(norm.mean)
-    module.add_module(insertion.path, norm.train(module.training))
+    _put_behind(module, node, insertion.path, norm.train(module.training))
+
+
+def _put_behind(module: fx.GraphModule, node: fx.Node, path: str, norm: InsertedNorm) -> None:
+    """Let ``norm`` normalise what ``node`` makes and take over its bias."""
+    bias = node.args[2]
+    module.add_module(path, norm)
     with module.graph.inserting_after(node):
-        behind = module.graph.create_node("call_module", insertion.path, (node, bias))
+        behind = module.graph.create_node("call_module", path, (node, bias))
     node.replace_all_uses_with(behind, delete_user_cb=lambda user: user is not behind)
     node.args = (*node.args[:2], None, *node.args[3:])

@@ -233,6 +233,10 @@ class H2SPG(Optimizer):
         }
         self._read_state()
 
+    def units_changed(self) -> None:
+        """Take note that the units have other positions (``UnitLayout.replace_slices``)."""
+        self._read_state()
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything: torch's own version keeps three attributes and loses the rest on a copy."""
         kept = {name: value for name, value in self.__dict__.items() if not _is_hook(name)}

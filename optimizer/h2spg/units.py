@@ -56,6 +56,7 @@ class UnitLayout:
 
     Attributes:
         tensors: The tensors that hold units, each once, in order of first appearance.
+        slices: As they came in.
         num_units: U.
         pool_of_unit: int64 (U,): units whose saliency is compared with the mean of their pool.
         size: float64 (U,), elements of each unit that count.
@@ -70,6 +71,7 @@ class UnitLayout:
             ValueError: A slice does not fit its tensor, names a unit that does not exist, or the
                 tensors live on several devices.
         """
+        self.slices = tuple(slices)
         if pool_of_unit.shape != (num_units,):
             message = f"pool_of_unit has shape {tuple(pool_of_unit.shape)}, not (U,)"
             raise ValueError(message)
@@ -104,6 +106,21 @@ class UnitLayout:
     def pools_without(self, removed_U: Tensor) -> Pools:
         """The pools whose means run over the units that are not in the bool ``removed_U`` (U,)."""
         return replace(self._pools, counted=~removed_U)
+
+    def replace_slices(self, slices: Sequence[UnitSlices]) -> None:
+        """Follow tensors that lost positions; units and their ``size`` stay what they were.
+
+        So a unit whose members became fewer because others went is as salient as before. Whoever
+        has computed something from the positions must do so again.
+
+        Raises:
+            ValueError: As at the start.
+        """
+        size = self.size
+        self.__dict__ |= UnitLayout(
+            slices, num_units=self.num_units, pool_of_unit=self.pool_of_unit
+        ).__dict__
+        self.size = size
 
     def sums(self, tensors: Sequence[Tensor]) -> Tensor:
         """Sum the elements of each unit, those that count.

@@ -22,15 +22,17 @@ class Execution:
         self._layout = config.layout
         self._parts = config.checkpointing
         self._made_for: tuple[int, ...] = ()
+        self._graphs: tuple[fx.Graph, ...] = ()
         self._view: nn.Module | None = None
 
     def of(self, module: fx.GraphModule) -> nn.Module:
-        """The view of ``module``, in the same mode; made anew where its tensors were replaced."""
+        """The view of ``module``, in the same mode; made anew where tensors or graph were replaced."""
         if self._parts == 1 and self._layout == "plain":
             return module
         key = (id(module), *(id(tensor) for tensor in module.parameters()))
-        if self._view is None or key != self._made_for:
-            self._view, self._made_for = self._made(module), key
+        graphs = tuple(one.graph for one in module.modules() if isinstance(one, fx.GraphModule))
+        if self._view is None or key != self._made_for or graphs != self._graphs:
+            self._view, self._made_for, self._graphs = self._made(module), key, graphs
         if self._view.training != module.training:
             self._view.train(module.training)
         return self._view

@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
+from optimizer.bridge.shrinking import CutForm
 from optimizer.checkpoint import Checkpoint, ignore_fault
 from optimizer.config import Quantity
 from optimizer.h2spg import Choose, UnitLayout
@@ -15,6 +16,7 @@ from optimizer.trainer.liveness import Alive, nobody_listens
 
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
+S_contra = TypeVar("S_contra", contravariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +94,26 @@ class SpaceBinding(Protocol[S_co]):
         """The solution that removes these units."""
 
 
+class Cutter(Protocol[S_contra]):
+    """The surgeon, as the trainer sees it; ``exporters.training_form`` is the real one."""
+
+    def __call__(self, solution: S_contra, *, decided: bool) -> CutForm:
+        """The model without what ``solution`` removes.
+
+        Args:
+            solution: What is removed.
+            decided: Whether no more units will be chosen, so that masks are not needed.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainResult(Generic[S]):
     """Outcome of a run; the module holds the best weights, every removed unit exactly 0.
 
     Attributes:
         solution: What is removed.
-        history: One entry per evaluation: step, phase, loss, accuracy, remaining, lr.
+        history: One entry per evaluation: step, phase, loss, accuracy, remaining, lr; and ``cut``
+            where zeros were then cut out of the network that trains.
         steps: Steps that were made.
         best_step: When the weights were taken.
         best_accuracy: Theirs on the validation samples (0..1), if it can be measured.

@@ -1,12 +1,16 @@
 """Evaluations of a run: what is written down, what is kept, and whether the run is over."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from optimizer.trainer.averaging import MovingAverage
+from optimizer.trainer.cutting import Cutting
 from optimizer.trainer.ending import SCHEDULE, ended_event, exceeded_event, reason_to_end
 from optimizer.trainer.evaluation import Evaluation
+from optimizer.trainer.hooks import S
 from optimizer.trainer.incidents import TrainEvent
 from optimizer.trainer.setting import Setting
 from optimizer.trainer.standing import Standing
@@ -19,10 +23,14 @@ class Judge:
         average: Of the weights after the arrival, where the settings want one.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, cutting: Cutting[S]) -> None:
+        """Judge what ``cutting`` gives the form of; the average takes it too."""
         self._setting = setting
+        self._weights: Callable[[], dict[str, Tensor]] = cutting.weights
         decay = setting.config.ema_decay
-        self.average = None if decay is None else MovingAverage(decay)
+        self.average = None if decay is None else MovingAverage(decay, cutting.names)
+        if self.average is not None:
+            cutting.alongside.append(self.average.tensors)
 
     def follow(self, done: int) -> None:
         """After every step: let the average follow once the chosen units are at 0."""
@@ -62,7 +70,7 @@ class Judge:
         standing.history.append(entry)
         if done < schedule.arrival:
             return None
-        is_better = standing.offer(judged, done, self._setting.module)
+        is_better = standing.offer(judged, done, self._weights)
         is_better = self._offer_average(standing, done) or is_better
         standing.without_progress = 0 if is_better else standing.without_progress + 1
         reason = reason_to_end(self._setting.config, standing, self._setting.original)
@@ -86,4 +94,4 @@ class Judge:
                 return False
             figures = {"averaged_loss": judged.loss, "averaged_accuracy": judged.accuracy}
             standing.history[-1] |= figures
-            return standing.offer(judged, done, self._setting.module)
+            return standing.offer(judged, done, self._weights)

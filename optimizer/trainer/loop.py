@@ -16,10 +16,11 @@ from optimizer.bridge.module import ImportedModule
 from optimizer.checkpoint import Checkpoint, CheckpointStore
 from optimizer.config import TrainConfig
 from optimizer.h2spg import H2SPG
+from optimizer.trainer.cutting import Cutting
 from optimizer.trainer.data import ArrayData
 from optimizer.trainer.descent import Descended, Descent
 from optimizer.trainer.ending import is_within_drop
-from optimizer.trainer.hooks import Hooks, Progress, S, SpaceBinding, TrainResult
+from optimizer.trainer.hooks import Cutter, Hooks, Progress, S, SpaceBinding, TrainResult
 from optimizer.trainer.incidents import (
     LR_FACTOR,
     MAX_RESTARTS,
@@ -37,14 +38,7 @@ from optimizer.trainer.plan import within_budget
 from optimizer.trainer.rates import learning_rate
 from optimizer.trainer.setting import Setting, prepare
 from optimizer.trainer.standing import Standing
-from optimizer.trainer.state import (
-    Snapshot,
-    averaged_in,
-    capture,
-    overwrite,
-    restore,
-    weights_of,
-)
+from optimizer.trainer.state import Snapshot, averaged_in, capture, overwrite, restore
 
 _EVALUATIONS = 20  # at most, after the arrival
 _CALIBRATION = 5  # steps before a time budget is first acted upon
@@ -59,6 +53,7 @@ def train(
     config: TrainConfig,
     hooks: Hooks | None = None,
     checkpoints: Path | None = None,
+    cutter: Cutter[S] | None = None,
 ) -> TrainResult[S]:
     """Train ``imported`` in place until the budget is met and its accuracy has recovered.
 
@@ -72,6 +67,7 @@ def train(
         config: Settings.
         hooks: Progress, events, cancellation, clock.
         checkpoints: Folder to write checkpoints to, and to resume from if there are any.
+        cutter: Cuts what is zero out of the network while it trains; without it nothing is cut.
 
     Raises:
         TargetUnreachableError: The budget cannot be met; raised before the first step.
@@ -82,7 +78,7 @@ def train(
     """
     hooks = hooks or Hooks()
     setting = prepare(imported, data, binding, config, alive=hooks.alive)
-    run = _Run(setting, binding, hooks, checkpoints)
+    run = _Run(setting, binding, hooks, checkpoints, cutter)
     run.resume()
     run.begin()
     while not run.is_done:
@@ -99,6 +95,7 @@ class _Run(Generic[S]):
         binding: SpaceBinding[S],
         hooks: Hooks,
         checkpoints: Path | None,
+        cutter: Cutter[S] | None,
     ) -> None:
         self._setting = setting
         self._config = setting.config
@@ -107,12 +104,13 @@ class _Run(Generic[S]):
         self._descent = Descent(setting)
         self._binding = binding
         self._hooks = hooks
+        self._cutting = Cutting(setting, binding, cutter, hooks)
         self._store = None
         if checkpoints is not None:
             identity = setting.identity()
             self._store = CheckpointStore(checkpoints, identity=identity, fault=hooks.fault)
         self._standing = Standing()
-        self._judge = Judge(setting)
+        self._judge = Judge(setting, self._cutting)
         self._started = self._saved_at = hooks.clock()
         self._first_step = 0
         self._loss = math.nan
@@ -172,8 +170,10 @@ class _Run(Generic[S]):
         if self._optimizer.schedule.is_decision(step):
             self._note_remaining()
         done = step + 1
-        if self._is_evaluation_due(done) and not self._evaluate(done, lr):
-            return
+        if self._is_evaluation_due(done):
+            if not self._evaluate(done, lr):
+                return
+            self._cut()
         self._report(step)
         if self._is_checkpoint_due(done):
             self._save_or_restart(done, lr)
@@ -184,6 +184,7 @@ class _Run(Generic[S]):
         ended, exceeded = self._judge.outcome(standing)
         if exceeded is not None:
             self._hooks.event(exceeded)
+        self._cutting.finish()
         if standing.best_weights is not None:
             overwrite(self._module, standing.best_weights)
         self._setting.running.eval()
@@ -307,6 +308,11 @@ class _Run(Generic[S]):
             self._hooks.event(ended)
         return True
 
+    def _cut(self) -> None:
+        gained = self._cutting.follow()
+        if gained is not None:
+            self._standing.history[-1]["cut"] = dict(gained)
+
     def _note_remaining(self) -> None:
         removed_U = self._optimizer.redundant
         self._remaining = self._binding.remaining_ratio(removed_U, self._config.quantity)
@@ -352,7 +358,7 @@ class _Run(Generic[S]):
 
     def _take_down(self) -> Snapshot:
         standing, average = replace(self._standing, seconds=self._elapsed()), self._judge.average
-        return capture(
+        taken = capture(
             self._module,
             self._optimizer,
             best=standing.best_weights,
@@ -363,13 +369,15 @@ class _Run(Generic[S]):
             },
             averaged=average.tensors if average else None,
         )
+        return self._cutting.whole(taken)
 
     def _put_back(self, snapshot: Snapshot) -> None:
-        best_weights, values = restore(snapshot, self._module, self._optimizer)
+        adopted = self._cutting.adopted(snapshot)
+        best_weights, values = restore(adopted, self._module, self._optimizer)
         self._standing = Standing.from_values(values["standing"], best_weights)
         self._setting.precision.restore(values["scale"])
         if self._judge.average is not None:
-            averaged = averaged_in(snapshot)
+            averaged = averaged_in(adopted)
             self._judge.average.restore(averaged, self._module, values["averaged_steps"])
         self._started = self._saved_at = self._hooks.clock()
         self._note_remaining()

@@ -45,11 +45,13 @@ class Setting:
 
     Attributes:
         config: Settings.
+        imported: What trains.
         module: In training, on ``device``.
         optimizer: H2SPG over its parameters.
         teacher: The original network.
         objective: What is minimised.
         train: Samples to train on.
+        probe: Some of them, always the same.
         validation: Samples to judge by, if there are any.
         original: The original network, judged on them; None where training is from scratch.
         device: Where it runs.
@@ -63,11 +65,13 @@ class Setting:
     """
 
     config: TrainConfig
+    imported: ImportedModule
     module: fx.GraphModule
     optimizer: H2SPG
     teacher: Teacher
     objective: Objective
     train: Batches
+    probe: Batches
     validation: Batches | None
     original: Evaluation | None
     device: torch.device
@@ -202,11 +206,13 @@ def prepare(
     )
     setting = Setting(
         config=config,
+        imported=imported,
         module=module,
         optimizer=_optimizer(module, layout, choose, config, batches.per_epoch),
         teacher=teacher,
         objective=objective,
         train=batches,
+        probe=probe,
         validation=validation,
         original=None,
         device=device,

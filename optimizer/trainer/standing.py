@@ -1,13 +1,12 @@
 """Where a run stands, apart from weights and optimizer: history, the best so far, restarts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from optimizer.trainer.evaluation import Evaluation
-from optimizer.trainer.state import copied, weights_of
 
 
 @dataclass
@@ -25,13 +24,15 @@ class Standing:
     without_progress: int = 0  # evaluations since the best one
     ended: str | None = None  # why the run is over before its last step
 
-    def offer(self, judged: Evaluation | None, step: int, module: nn.Module) -> bool:
-        """Keep what ``module`` holds if it is the best so far.
+    def offer(
+        self, judged: Evaluation | None, step: int, weights: Callable[[], dict[str, Tensor]]
+    ) -> bool:
+        """Keep a network if it is the best so far.
 
         Args:
-            judged: The module on the validation samples; None without any: then the last is best.
+            judged: The network on the validation samples; None without any: then the last is best.
             step: Steps done.
-            module: With all chosen units at 0.
+            weights: Copies of its weights on the CPU, with all chosen units at 0.
 
         Returns:
             Whether it was kept.
@@ -39,7 +40,7 @@ class Standing:
         if judged is not None and self.best is not None and not judged.is_better_than(self.best):
             return False
         self.best, self.best_step = judged, step
-        self.best_weights = copied(weights_of(module))
+        self.best_weights = weights()
         return True
 
     def to_values(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from optimizer.h2spg.state_keys import UNITS
 
 _MODULE, _OPTIMIZER, _BEST, _RNG = "module/", "optimizer/", "best/", "rng/"
 _AVERAGED = "averaged/"
+MODULE, OPTIMIZER, BEST = _MODULE, _OPTIMIZER, _BEST
 _DRAWN = "drawn/"  # below _RNG: sequences of seeds that the file gives single operators
 
 
