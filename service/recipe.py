@@ -32,6 +32,7 @@ _CHOICES = {
     "precision": ("auto", "float32", "bfloat16", "float16"),
     "start": ("pretrained", "scratch"),
     "layout": ("auto", "channels-last", "plain"),
+    "cut_during_training": ("on", "off"),
     "device": ("auto", "cpu", "cuda"),
 }
 _SALIENCIES = ("magnitude", "taylor", "taylor-second", "fisher", "fisher-diagonal", "cosine")
@@ -98,6 +99,8 @@ class Recipe:
         ema_decay: Of a moving average of the weights that is judged beside them; None has none.
         early_stop: Whether training ends once it is within ``max_accuracy_drop`` for sure.
         patience: Evaluations without a better network that end the training; None goes on.
+        cut_during_training: ``on`` cuts out of the network what has become zero while it trains, so
+            that the rest goes faster; ``off`` trains with the zeros. The same but for rounding.
         seed: Of everything that is random.
         time_budget: Seconds of training; None is unlimited.
         max_accuracy_drop: Largest loss of accuracy that is still a success (0..1); None is any.
@@ -133,6 +136,7 @@ class Recipe:
     ema_decay: float | None = None
     early_stop: bool = False
     patience: int | None = None
+    cut_during_training: str = "on"
     seed: int = 0
     time_budget: float | None = None
     max_accuracy_drop: float | None = None

@@ -131,6 +131,8 @@ class Cutting(Generic[S]):
         """``snapshot`` in the shapes of the form that it was taken in, which is taken first."""
         found = snapshot.values.get(CUT)
         wanted = Cut(units=tuple(found["units"]), decided=found["decided"]) if found else None
+        if wanted is None and self._current is None:
+            return snapshot
         whole = {
             name: snapshot.tensors[MODULE + name]
             for name in self._shrinker.names

@@ -116,6 +116,10 @@ EarlyStop = Annotated[
 Patience = Annotated[
     int | None, typer.Option(help="Evaluations without a better network that end the training.")
 ]
+CutDuringTraining = Annotated[
+    str | None,
+    typer.Option(help="Cut out what has become zero while training: on (default) or off."),
+]
 Seed = Annotated[int | None, typer.Option(help="Of everything that is random; default 0.")]
 TimeBudget = Annotated[
     float | None, typer.Option(help="Seconds of training; the schedule is compressed to fit.")
@@ -175,6 +179,7 @@ def compress(
     ema_decay: Average = None,
     early_stop: EarlyStop = None,
     patience: Patience = None,
+    cut_during_training: CutDuringTraining = None,
     seed: Seed = None,
     time_budget: TimeBudget = None,
     max_accuracy_drop: MaxDrop = None,
@@ -213,6 +218,7 @@ def compress(
             "ema_decay": ema_decay,
             "early_stop": early_stop,
             "patience": patience,
+            "cut_during_training": cut_during_training,
             "seed": seed,
             "time_budget": time_budget,
             "max_accuracy_drop": max_accuracy_drop,

@@ -40,6 +40,7 @@ def config_of(subject: Subject, imported: ImportedModule) -> TrainConfig:
         max_accuracy_drop=recipe.max_accuracy_drop,
         early_stop=recipe.early_stop,
         patience=recipe.patience,
+        cut_during_training=recipe.cut_during_training == "on",
         seed=recipe.seed,
         time_budget=recipe.time_budget,
         device=recipe.device,

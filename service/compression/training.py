@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from exporters.training_form import training_form
 from graph_analysis.solution import Solution
 from graph_analysis.solving import Selection
 from optimizer.bridge.binding import bind
@@ -47,6 +49,7 @@ def train_stage(
             config=config_of(subject, imported),
             hooks=_hooks(report, should_stop),
             checkpoints=run.checkpoints,
+            cutter=partial(training_form, subject.analysis),
         )
     except Stopped:
         return
