@@ -26,7 +26,7 @@ class Execution:
         self._view: nn.Module | None = None
 
     def of(self, module: fx.GraphModule) -> nn.Module:
-        """The view of ``module``, in the same mode; made anew where tensors or graph were replaced."""
+        """The view of ``module``, in the same mode; anew where tensors or graph changed."""
         if self._parts == 1 and self._layout == "plain":
             return module
         key = (id(module), *(id(tensor) for tensor in module.parameters()))

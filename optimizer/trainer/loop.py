@@ -38,7 +38,7 @@ from optimizer.trainer.plan import within_budget
 from optimizer.trainer.rates import learning_rate
 from optimizer.trainer.setting import Setting, prepare
 from optimizer.trainer.standing import Standing
-from optimizer.trainer.state import Snapshot, averaged_in, capture, overwrite, restore
+from optimizer.trainer.state import Snapshot, averaged_in, capture, overwrite, restore, weights_of
 
 _EVALUATIONS = 20  # at most, after the arrival
 _CALIBRATION = 5  # steps before a time budget is first acted upon
