@@ -1,7 +1,9 @@
 """What a cut model takes of the original's time: the two in turns, until the spread is small.
 
 A machine drifts, is shared and throttles; that both models see the same of it is why the share can
-be known much better than either time.
+be known much better than either time. With one thread a run is timed by what its thread computes,
+which is its latency on a core of its own, whatever else the machine does meanwhile; with several,
+by the clock on the wall.
 """
 
 import time
@@ -17,7 +19,7 @@ from exporters.samples import bound_shapes, input_specs, random_feeds
 from exporters.sessions import ALL, Feeds, open_session
 from graph_analysis.timing import MeasuredShare
 
-DEFAULT_THREADS = 0  # ONNX Runtime's own choice, which is what a program gets that asks for nothing
+DEFAULT_THREADS = 1  # the share carries over best to a machine with another number of cores
 _WIDTH = 0.01  # of the interval, relative to the share, that is small enough
 _ROUNDS = (16, 400)  # at least, and at most
 _SECONDS = 6.0  # after so long the spread is what it is
@@ -36,7 +38,8 @@ class ShareMeter:
         threads: For each session; 0 is ONNX Runtime's own choice.
         seconds: A measurement takes hardly longer than this.
         alive: Called after every turn.
-        clock: Nanoseconds, monotonic.
+        clock: Nanoseconds, of the runs and of ``seconds``; None takes those that are right for
+            ``threads``.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class ShareMeter:
         threads: int = DEFAULT_THREADS,
         seconds: float = _SECONDS,
         alive: Callable[[], None] | None = None,
-        clock: Callable[[], int] = time.perf_counter_ns,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         specs = input_specs(original)
         bound = bound_shapes(specs, batch=batch, known=shapes)
@@ -57,7 +60,8 @@ class ShareMeter:
         self._feeds = random_feeds(specs, bound, np.random.default_rng(0))
         self._seconds = seconds
         self._alive = alive
-        self._clock = clock
+        self._wall = clock or time.perf_counter_ns
+        self._clock = clock or (time.thread_time_ns if threads == 1 else time.perf_counter_ns)
         self._original = open_session(original, level=ALL, threads=threads)
 
     def of(self, model: onnx.ModelProto) -> MeasuredShare:
@@ -69,7 +73,7 @@ class ShareMeter:
         sessions = (self._original, open_session(model, level=ALL, threads=self.threads))
         repeats = [self._repeats(session) for session in sessions]
         times: tuple[list[float], list[float]] = ([], [])
-        began = self._clock()
+        began = self._wall()
         while len(times[0]) < _ROUNDS[1]:
             first = len(times[0]) % 2
             for number in (first, 1 - first):
@@ -78,7 +82,7 @@ class ShareMeter:
                 self._alive()
             if len(times[0]) >= _ROUNDS[0] and len(times[0]) % 8 == 0:
                 found = share_of(*times)
-                is_late = self._clock() - began > self._seconds * 1e9
+                is_late = self._wall() - began > self._seconds * 1e9
                 if is_late or found.high - found.low <= _WIDTH * found.median:
                     break
         return share_of(*times)
