@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 
 from exporters import samples
 from exporters.masked import mask
@@ -41,25 +42,37 @@ def choose_macs(analysis: Analysis, removal: float, seed: int) -> Choice:
     return Choice(solution=solution)
 
 
-def choose_structures(analysis: Analysis, removal: float, seed: int) -> Choice:
-    """Remove ``removal`` (0..1) of the removal structures in random order, valid at every step.
+class StructureOrder:
+    """Removal structures in random order, valid at every step: a choice for any share of them.
 
     One that is gone already with another is not chosen, one that is erased later together with a
     larger one no longer counts: the paper counts both (PAPER.md 5, items 4 and 5).
     """
-    groups = [g.id for g in analysis.space.groups if g.kind is GroupKind.OPERATOR]
-    wanted = round(removal * len(groups))
-    order = [(groups[place], 0) for place in np.random.default_rng(seed).permutation(len(groups))]
-    floor = {group.id: analysis.least(group) for group in analysis.space.groups}
-    growth = Growth(analysis, {}, order, floor=floor, known={})
-    answers = growth.answers_before(len(order))
-    going = [key for key, _ in order if answers[key]]
-    if len(going) < wanted:
-        return Choice(solution=None, reachable=len(going) / max(1, len(groups)))
-    chosen = dict.fromkeys(going[:wanted], (0,))
-    dead = analysis.dead(Solution.of(analysis.space, chosen))
-    alive = {key: units for key, units in chosen.items() if key not in dead}
-    return Choice(solution=Solution.of(analysis.space, alive))
+
+    def __init__(self, analysis: Analysis, seed: int) -> None:
+        self._analysis = analysis
+        keys = [g.id for g in analysis.space.groups if g.kind is GroupKind.OPERATOR]
+        self._count = len(keys)
+        order = [(keys[place], 0) for place in np.random.default_rng(seed).permutation(len(keys))]
+        floor = {group.id: analysis.least(group) for group in analysis.space.groups}
+        growth = Growth(analysis, {}, order, floor=floor, known={})
+        answers = growth.answers_before(len(order))
+        self._going = [key for key, _ in order if answers[key]]
+
+    def choose(self, removal: float) -> Choice:
+        """Remove ``removal`` (0..1) of the structures."""
+        wanted = round(removal * self._count)
+        if len(self._going) < wanted:
+            return Choice(solution=None, reachable=len(self._going) / max(1, self._count))
+        chosen = dict.fromkeys(self._going[:wanted], (0,))
+        dead = self._analysis.dead(Solution.of(self._analysis.space, chosen))
+        alive = {key: units for key, units in chosen.items() if key not in dead}
+        return Choice(solution=Solution.of(self._analysis.space, alive))
+
+
+def choose_structures(analysis: Analysis, removal: float, seed: int) -> Choice:
+    """Remove ``removal`` (0..1) of the removal structures in random order."""
+    return StructureOrder(analysis, seed).choose(removal)
 
 
 def largest_difference(
@@ -72,6 +85,18 @@ def largest_difference(
         SurgeryError: The file cannot be cut so.
     """
     masked, cut = mask(analysis, solution), shrink(analysis, solution)
+    return largest_difference_of(analysis, masked, cut, batches=batches, seed=seed)
+
+
+def largest_difference_of(
+    analysis: Analysis,
+    masked: onnx.ModelProto,
+    cut: onnx.ModelProto,
+    *,
+    batches: Sequence[int] = (1, 3),
+    seed: int = 0,
+) -> float:
+    """The same for two files that are there already."""
     sessions = open_session(masked, level=OFF), open_session(cut, level=OFF)
     specs = samples.input_specs(masked)
     known = {name: analysis.graph.shape(name) or () for name in analysis.graph.inputs}
