@@ -45,14 +45,14 @@ def choose_macs(analysis: Analysis, removal: float, seed: int) -> Choice:
 class StructureOrder:
     """Removal structures in random order, valid at every step: a choice for any share of them.
 
-    One that is gone already with another is not chosen, one that is erased later together with a
-    larger one no longer counts: the paper counts both (PAPER.md 5, items 4 and 5).
+    What dies with a chosen structure is gone too and counts, as it does in the paper; it is not
+    chosen as well (PAPER.md 5, items 4 and 5).
     """
 
     def __init__(self, analysis: Analysis, seed: int) -> None:
         self._analysis = analysis
         keys = [g.id for g in analysis.space.groups if g.kind is GroupKind.OPERATOR]
-        self._count = len(keys)
+        self._keys = frozenset(keys)
         order = [(keys[place], 0) for place in np.random.default_rng(seed).permutation(len(keys))]
         floor = {group.id: analysis.least(group) for group in analysis.space.groups}
         growth = Growth(analysis, {}, order, floor=floor, known={})
@@ -60,14 +60,32 @@ class StructureOrder:
         self._going = [key for key, _ in order if answers[key]]
 
     def choose(self, removal: float) -> Choice:
-        """Remove ``removal`` (0..1) of the structures."""
-        wanted = round(removal * self._count)
-        if len(self._going) < wanted:
-            return Choice(solution=None, reachable=len(self._going) / max(1, self._count))
-        chosen = dict.fromkeys(self._going[:wanted], (0,))
-        dead = self._analysis.dead(Solution.of(self._analysis.space, chosen))
-        alive = {key: units for key, units in chosen.items() if key not in dead}
+        """Remove at least ``removal`` (0..1) of the structures: the shortest beginning that does.
+
+        Refused where the whole order does not reach that; another order may reach further.
+        """
+        low, high = 0, len(self._going)
+        most = self._gone_ratio(high)
+        if most < removal:
+            return Choice(solution=None, reachable=most)
+        while low < high:
+            middle = (low + high) // 2
+            if self._gone_ratio(middle) >= removal:
+                high = middle
+            else:
+                low = middle + 1
+        dead = self._dead(high)
+        alive = {key: (0,) for key in self._going[:high] if key not in dead}
         return Choice(solution=Solution.of(self._analysis.space, alive))
+
+    def _gone_ratio(self, count: int) -> float:
+        gone = self._dead(count) | frozenset(self._going[:count])
+        return len(gone) / max(1, len(self._keys))
+
+    def _dead(self, count: int) -> frozenset[str]:
+        """Structures that go with the first ``count`` of the order, themselves chosen or not."""
+        chosen = dict.fromkeys(self._going[:count], (0,))
+        return self._analysis.dead(Solution(space="", removed=chosen)) & self._keys
 
 
 def choose_structures(analysis: Analysis, removal: float, seed: int) -> Choice:

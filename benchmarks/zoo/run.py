@@ -86,6 +86,9 @@ def row(analysis: Analysis, choice: Choice, batches: tuple[int, ...]) -> dict[st
     return {
         "macs": analysis.macs(choice.solution),
         "parameters": analysis.parameters(choice.solution),
+        "chosen_structures": sum(
+            key in analysis.structure_by_id for key in choice.solution.removed
+        ),
         "largest_relative_difference": largest_difference(
             analysis, choice.solution, batches=batches
         ),

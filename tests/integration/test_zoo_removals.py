@@ -65,6 +65,9 @@ def test_structures_go_at_every_removal(name: str) -> None:
             assert_refused(choice, removal, context)
             continue
         check(analysis, choice.solution, context)
+        gone = set(choice.solution.removed) | set(analysis.dead(choice.solution))
+        structures = set(analysis.structure_by_id)
+        assert len(gone & structures) >= removal * len(structures), context
 
 
 def assert_refused(choice: Choice, removal: float, context: str) -> None:
