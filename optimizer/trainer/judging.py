@@ -86,12 +86,14 @@ class Judge:
         return standing.ended or SCHEDULE, exceeded
 
     def _offer_average(self, standing: Standing, done: int) -> bool:
+        """Judge the average too; without validation samples it is taken, since it was asked for."""
         if self.average is None or not self.average.steps:
             return False
         with self.average.in_place_of(self._setting.module, self._setting.optimizer):
             judged = self._setting.evaluate()
-            if judged is None or not math.isfinite(judged.loss):
-                return False
-            figures = {"averaged_loss": judged.loss, "averaged_accuracy": judged.accuracy}
-            standing.history[-1] |= figures
+            if judged is not None:
+                if not math.isfinite(judged.loss):
+                    return False
+                figures = {"averaged_loss": judged.loss, "averaged_accuracy": judged.accuracy}
+                standing.history[-1] |= figures
             return standing.offer(judged, done, self._weights)

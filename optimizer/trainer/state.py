@@ -105,10 +105,12 @@ def restore(
     """
     overwrite(module, _below(_MODULE, snapshot.tensors))
     state: dict[int | str, dict[str, Tensor]] = {}
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     for path, tensor in _below(_OPTIMIZER, snapshot.tensors).items():
         number, _, key = path.partition("/")
         owner = number if number == UNITS else int(number)
-        state.setdefault(owner, {})[key] = tensor.clone()
+        like = None if number == UNITS else parameters[int(number)]
+        state.setdefault(owner, {})[key] = _laid_out_as(like, tensor)
     groups = [_with_tuples(group) for group in snapshot.values["param_groups"]]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     _set_generators(_below(_RNG, snapshot.tensors), snapshot.values["generators"])
@@ -117,6 +119,13 @@ def restore(
         drawing.drawn = drawn.get(path)
     best = copied(_below(_BEST, snapshot.tensors))
     return best or None, dict(snapshot.values["progress"])
+
+
+def _laid_out_as(like: Tensor | None, tensor: Tensor) -> Tensor:
+    """A copy with the strides of its parameter: updates of tensors that are laid out alike fuse."""
+    if like is None or like.shape != tensor.shape:
+        return tensor.clone()
+    return torch.empty_like(like, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
 def averaged_in(snapshot: Snapshot) -> dict[str, Tensor]:

@@ -6,11 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from optimizer.trainer import train
+from optimizer.trainer import ArrayData, train
 from optimizer.trainer.averaging import MovingAverage
 from optimizer.trainer.descent import Descent
 from optimizer.trainer.setting import prepare
-from tests.unit.optimizer.trainer.networks import BRANCH, FakeBinding, config, data, imported
+from tests.unit.optimizer.trainer.networks import (
+    BRANCH,
+    FakeBinding,
+    config,
+    data,
+    imported,
+    samples,
+)
 
 
 class Small(nn.Module):
@@ -81,3 +88,16 @@ def test_the_average_is_judged_and_can_win() -> None:
     for unit in result.solution - {BRANCH}:
         assert not one.tensors["first.weight"][unit].any()
         assert not one.tensors["norm.weight"][unit].any()
+
+
+def test_without_validation_samples_the_average_is_the_result() -> None:
+    arrays = ArrayData(train=samples(64, seed=1))
+    found = []
+    for decay in (None, 0.9):
+        one = imported()
+        settings = config(ema_decay=decay, validation_ratio=0.0)
+        result = train(one, data=arrays, binding=FakeBinding(one), config=settings)
+        assert (result.best_step, result.best_loss) == (24, None)
+        assert all("averaged_loss" not in entry for entry in result.history)
+        found.append(one.tensors["out.weight"].detach().clone())
+    assert not torch.equal(*found)

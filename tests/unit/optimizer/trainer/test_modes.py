@@ -162,3 +162,13 @@ def test_layout_and_recomputation_change_nothing_but_rounding(tmp_path: Path) ->
     inner, _ = run(tmp_path, layout="channels-last")
     for name, tensor in plain.items():
         torch.testing.assert_close(tensor, inner[name], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("mode", [*MODES, "auto"])
+def test_every_mode_arrives_on_a_gpu(tmp_path: Path, mode: str) -> None:
+    settings = MODES.get(mode, {"precision": "auto"})
+    _, result = run(tmp_path, device="cuda", **settings)
+    assert (result.steps, result.device, result.restarts) == (STEPS, "cuda", 0)
+    assert result.solution.removed

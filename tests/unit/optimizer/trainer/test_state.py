@@ -2,9 +2,11 @@ import random
 
 import numpy as np
 import torch
+from torch import nn
 
 from optimizer.bridge.ops.dropout import Dropout
 from optimizer.h2spg import H2SPG, Schedule
+from optimizer.trainer import state as run_state
 from optimizer.trainer.state import capture, restore
 from tests.unit.optimizer.trainer.networks import FakeBinding, imported
 
@@ -75,3 +77,12 @@ def test_the_sequence_of_a_seeded_operator_goes_on() -> None:
     assert not torch.equal(again(x, 0.5), expected)
     restore(unused, other.module, an_optimizer(other))  # taken down before the first draw
     assert torch.equal(again(x, 0.5), expected)
+
+
+def test_the_state_of_a_parameter_comes_back_in_its_layout() -> None:
+    weight = nn.Parameter(torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    kept = torch.arange(48.0).reshape(4, 3, 2, 2)
+    found = run_state._laid_out_as(weight, kept)
+    assert torch.equal(found, kept)
+    assert found.stride() == weight.stride()
+    assert torch.equal(run_state._laid_out_as(weight, torch.ones(())), torch.ones(()))
