@@ -22,7 +22,7 @@ from graph_analysis.timing import MeasuredShare
 DEFAULT_THREADS = 1  # the share carries over best to a machine with another number of cores
 _WIDTH = 0.01  # of the interval, relative to the share, that is small enough
 _ROUNDS = (16, 400)  # at least, and at most
-_SECONDS = 6.0  # after so long the spread is what it is
+_SECONDS = 3.0  # after so long the spread is what it is
 _WARM_UP = 3
 _SLICE = 2_000_000  # nanoseconds; a model that is faster runs several times in a turn
 _NORMAL = 1.96  # 95 % of a normal distribution lie within so many standard deviations

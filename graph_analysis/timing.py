@@ -5,9 +5,10 @@ with a spread. Few cuts are measured: some of different size once, which the mod
 a handful at the end of each selection.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,13 @@ import numpy.typing as npt
 from graph_analysis.errors import TargetUnreachableError
 from graph_analysis.pipeline import Analysis
 from graph_analysis.solution import Solution
-from graph_analysis.solving import Saliency, Selection, rounded_up, structures_first
+from graph_analysis.solving import Quantity, Saliency, Selection, rounded_up, structures_first
 from graph_analysis.time_model import TimeModel, Workload
 
 _TOLERANCE = 0.01  # of the original's time
-_MOST_CUTS = 10  # that one selection measures
-_CALIBRATION = (0.75, 0.5, 0.25)  # shares of MACs, and of parameters, that are measured at first
+_MOST_CUTS = 12  # that one selection measures
+_REFITS = 6  # of these, at most, before the model is taken as it is
+_CALIBRATION = 0.5  # share of MACs, and of parameters, that the first cuts leave
 _NARROWED = 0.02  # of the interval, at least, by every cut that is measured
 
 
@@ -113,8 +115,9 @@ class Timing:
     ) -> Solution:
         """The solution that meets a budget of time, from a choice that is there already.
 
-        The model says what to cut for the share that is aimed at, the cut is measured, and the aim
-        moves between those that took too long and those that did not.
+        The model says what to cut, the cut is measured, and the model is fitted to that as well;
+        where that is not enough, what is aimed at moves between cuts that took too long and cuts
+        that did not.
 
         Args:
             saliency: Group id -> of every unit.
@@ -124,30 +127,60 @@ class Timing:
         Raises:
             TargetUnreachableError: Even removing all that may go takes longer.
         """
+        model, measured = self.model, dict[str, Solution]()
         best: tuple[float, Solution] | None = None
-        low, high = 0.0, 1.0
-        low_share, high_share = 0.0, 1.0
-        aim, seen = target_ratio, set[str]()
-        for _ in range(_MOST_CUTS):
-            solution = self._aimed(saliency, aim, removed)
+        bracket, aim = Bracket(), target_ratio - _TOLERANCE / 2
+        for cut in range(_MOST_CUTS):
+            solution = self._aimed(model, saliency, aim, removed)
+            is_new = digest_of(solution) not in measured
+            measured[digest_of(solution)] = solution
             share = self.of(solution).median
-            if share <= target_ratio:
-                if best is None or share > best[0]:
-                    best = share, solution
-                low, low_share = aim, share
-            else:
-                high, high_share = aim, share
-            is_met = best is not None and best[0] >= target_ratio - _TOLERANCE
-            if is_met or (digest_of(solution) in seen and best is not None):
+            if share <= target_ratio and (best is None or share > best[0]):
+                best = share, solution
+            if best is not None and best[0] >= target_ratio - _TOLERANCE:
                 break
-            seen.add(digest_of(solution))
-            aim = _between(low, low_share, high, high_share, target_ratio - _TOLERANCE / 2)
+            if is_new and cut < _REFITS:
+                model = self._refitted(measured.values())
+            else:
+                bracket = bracket.with_cut(aim, share, target_ratio)
+                aim = bracket.between(target_ratio - _TOLERANCE / 2)
         if best is not None:
             return best[1]
-        solution = self._aimed(saliency, 0.0, removed)
+        solution = self._aimed(model, saliency, 0.0, removed)
         if self.of(solution).median > target_ratio:
             raise self._missed(target_ratio, self.of(solution))
         return solution
+
+    def on_the_way(
+        self,
+        saliency: Saliency,
+        target_ratio: float,
+        now_ratio: float,
+        *,
+        removed: Mapping[str, Sequence[int]],
+    ) -> Solution:
+        """Go so far towards a target; as predicted, nothing is measured.
+
+        Args:
+            saliency: Group id -> of every unit.
+            target_ratio: Share of the original's time that may remain in the end.
+            now_ratio: Share that may remain now.
+            removed: Group id -> units that are removed already.
+        """
+        selection = self.selection(removed)
+        try:
+            selection.advance(saliency, target_ratio, now_ratio=now_ratio)
+        except TargetUnreachableError as error:  # predicted only: the end is measured
+            selection = self.selection(removed)
+            selection.advance(saliency, max(now_ratio, error.reachable_ratio))
+        return selection.solution()
+
+    def _refitted(self, more: Collection[Solution]) -> TimeModel:
+        """The model, fitted to these cuts as well; they are near to what is looked for."""
+        workload = self.model.workload
+        cuts = [*self._calibration(), *more, *more]
+        works = [workload.of(solution) for solution in cuts]
+        return TimeModel.fitted(workload, works, [self.of(one).median for one in cuts])
 
     def _missed(self, target_ratio: float, share: MeasuredShare) -> TargetUnreachableError:
         message = (
@@ -158,14 +191,22 @@ class Timing:
 
     def selection(self, removed: Mapping[str, Sequence[int]] | None = None) -> Selection:
         """A selection whose costs are predicted times."""
-        return Selection(
-            self.analysis, quantity="latency", removed=removed, time=self.model.predict
-        )
+        return self._selection(self.model, removed)
+
+    def _selection(
+        self, model: TimeModel, removed: Mapping[str, Sequence[int]] | None
+    ) -> Selection:
+        analysis = self.analysis
+        return Selection(analysis, quantity="latency", removed=removed, time=model.predict)
 
     def _aimed(
-        self, saliency: Saliency, aim: float, removed: Mapping[str, Sequence[int]] | None
+        self,
+        model: TimeModel,
+        saliency: Saliency,
+        aim: float,
+        removed: Mapping[str, Sequence[int]] | None,
     ) -> Solution:
-        selection = self.selection(removed)
+        selection = self._selection(model, removed)
         try:
             selection.advance(saliency, aim)
         except TargetUnreachableError:
@@ -182,36 +223,59 @@ class Timing:
         return list({digest_of(solution): solution for solution in found}.values())
 
     def _calibration(self) -> list[Solution]:
-        """Cuts of different size and kind, and the largest."""
-        ones = {group.id: np.ones(group.units) for group in self.analysis.space.groups}
-        found = self._extremes()
-        for quantity in ("macs", "parameters"):
-            for ratio in _CALIBRATION:
-                selection = Selection(self.analysis, quantity=quantity)
-                try:
-                    selection.advance(_even(ones), ratio)
-                except TargetUnreachableError:
-                    continue
-                found.append(selection.solution())
-        return list({digest_of(solution): solution for solution in found}.values())
+        """Cuts of different size and kind: everywhere, structures, the first half, the second."""
+        return list({digest_of(one): one for one in self._calibrating()}.values())
+
+    def _calibrating(self) -> Iterator[Solution]:
+        yield from self._extremes()
+        even = _even(self.analysis)
+        wholes: tuple[Saliency, ...] = (even, structures_first(self.analysis, even))
+        quantities: tuple[Quantity, ...] = ("macs", "parameters")
+        for saliency, quantity in product(wholes, quantities):
+            selection = Selection(self.analysis, quantity=quantity)
+            try:
+                selection.advance(saliency, _CALIBRATION)
+            except TargetUnreachableError:
+                continue
+            yield selection.solution()
+        keys = [key for key in even if key not in self.analysis.structure_by_id]
+        for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+            selection = Selection(self.analysis)
+            selection.exhaust({key: even[key] for key in half})
+            yield selection.solution()
 
 
-def _even(saliency: Saliency) -> dict[str, npt.NDArray[np.float64]]:
+@dataclass(frozen=True, kw_only=True)
+class Bracket:
+    """Aims whose cuts took no longer than the target, and longer, with what they took."""
+
+    low: float = 0.0
+    low_share: float = 0.0
+    high: float = 1.0
+    high_share: float = 1.0
+
+    def with_cut(self, aim: float, share: float, target: float) -> "Bracket":
+        """The bracket after one more cut."""
+        if share <= target:
+            return replace(self, low=aim, low_share=share)
+        return replace(self, high=aim, high_share=share)
+
+    def between(self, share: float) -> float:
+        """The aim where a line through the ends has this share; never too near to either."""
+        slope = (self.high_share - self.low_share) / max(self.high - self.low, 1e-12)
+        found = self.low + (share - self.low_share) / slope if slope > 0 else 0.0
+        margin = _NARROWED * (self.high - self.low)
+        return min(max(found, self.low + margin), self.high - margin)
+
+
+def _even(analysis: Analysis) -> dict[str, npt.NDArray[np.float64]]:
     """Saliencies that thin all groups alike: that of a unit is its rank in its group."""
-    return {key: (np.arange(len(v)) + 1) / len(v) for key, v in saliency.items()}
+    return {g.id: (np.arange(g.units) + 1) / g.units for g in analysis.space.groups}
 
 
 def _orders(analysis: Analysis) -> list[Saliency]:
     ones = {group.id: np.ones(group.units) for group in analysis.space.groups}
     return [structures_first(analysis, ones), ones]
-
-
-def _between(low: float, low_share: float, high: float, high_share: float, target: float) -> float:
-    """Where a line through the two ends meets the target; never too near to either."""
-    slope = (high_share - low_share) / max(high - low, 1e-12)
-    found = low + (target - low_share) / slope if slope > 0 else (low + high) / 2
-    margin = _NARROWED * (high - low)
-    return min(max(found, low + margin), high - margin)
 
 
 def digest_of(solution: Solution) -> str:

@@ -12,10 +12,11 @@ from optimizer.contradictions import contradictions
 from optimizer.errors import InputError
 from optimizer.saliency_names import LEGAL, is_saliency
 
-Quantity = Literal["macs", "parameters", "bytes"]
+Quantity = Literal["macs", "parameters", "bytes", "latency"]
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3}
 DEFAULT_WEIGHT_DECAY = {"sgd": 1e-4, "adam": 0.0, "adamw": 1e-2}
+QUANTITIES = ("macs", "parameters", "bytes", "latency")
 LOSSES = (
     "auto",
     "mix",
@@ -44,7 +45,7 @@ class TrainConfig:
 
     Attributes:
         target_ratio: Share of ``quantity`` that remains (0..1).
-        quantity: ``macs``, ``parameters`` or ``bytes``.
+        quantity: ``macs``, ``parameters``, ``bytes`` or ``latency``.
         epochs: Passes over the training data, all phases together.
         batch_size: Samples per step; fewer where the data has fewer.
         optimizer: ``sgd`` (Nesterov momentum), ``adam`` or ``adamw``.
@@ -207,7 +208,7 @@ _POSITIVE = _is_between(0.0, _MOST, strict=True)
 
 _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("target_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
-    ("quantity", "macs, parameters, bytes", _is_one_of(("macs", "parameters", "bytes"))),
+    ("quantity", ", ".join(QUANTITIES), _is_one_of(QUANTITIES)),
     ("epochs", "whole, at least 1", _is_whole(1)),
     ("batch_size", "whole, at least 1", _is_whole(1)),
     ("optimizer", ", ".join(DEFAULT_LR), _is_one_of(tuple(DEFAULT_LR))),

@@ -21,7 +21,12 @@ from service.schemas import JobRequest, Metadata
 from service.storage import content_key
 from service.uploads import unknown_field
 
-TARGETS = {"target_macs": "macs", "target_params": "params", "target_bytes": "bytes"}
+TARGETS = {
+    "target_macs": "macs",
+    "target_params": "params",
+    "target_bytes": "bytes",
+    "target_latency": "latency",
+}
 SETTINGS = tuple(item.name for item in fields(Recipe))
 _NUMBERS = frozenset(  # settings that take an int or a float, and perhaps null
     name for name, hint in get_type_hints(Recipe).items() if {int, float} & {hint, *get_args(hint)}
@@ -37,7 +42,7 @@ class JobDraft:
     Attributes:
         file: The uploaded model.
         dataset_uri: Address of the data set; not checked here.
-        target: ``macs``, ``params``, ``bytes`` -> ratio.
+        target: ``macs``, ``params``, ``bytes``, ``latency`` -> ratio.
         recipe: The settings that were given, besides the target.
         metadata: The user's own pairs.
     """

@@ -84,7 +84,7 @@ class JobSpec:
     Attributes:
         model: The model to compress.
         dataset_uri: Where the data comes from.
-        target: What is to remain: ``macs``, ``params``, ``bytes`` -> ratio in (0, 1).
+        target: What is to remain: ``macs``, ``params``, ``bytes``, ``latency`` -> ratio in (0, 1).
         recipe: Training settings named as on the command line, JSON values.
         metadata: The user's own pairs.
     """

@@ -11,7 +11,7 @@ from typing import Literal
 
 from graph_analysis.errors import InputError
 
-Quantity = Literal["macs", "parameters", "bytes"]
+Quantity = Literal["macs", "parameters", "bytes", "latency"]
 _KINDS = ("channel", "head", "operator")
 _CHOICES = {
     "optimizer": ("sgd", "adam", "adamw"),
@@ -37,7 +37,7 @@ _CHOICES = {
 }
 _SALIENCIES = ("magnitude", "taylor", "taylor-second", "fisher", "fisher-diagonal", "cosine")
 _SALIENCIES_ALONE = ("paper", "hesso")  # cannot be mixed
-_RATIOS = ("target_macs", "target_params", "target_bytes")
+_RATIOS = ("target_macs", "target_params", "target_bytes", "target_latency")
 # name -> smallest and largest legal value
 _WHOLE = {
     "epochs": (1, 100_000),
@@ -49,6 +49,8 @@ _WHOLE = {
     "accumulate": (1, 4096),
     "patience": (1, 100_000),
     "checkpointing": (1, 1000),
+    "latency_threads": (0, 1024),
+    "latency_batch": (1, 4096),
 }
 _REAL = {
     "lr": (0.0, 1e3),
@@ -71,7 +73,12 @@ class Recipe:
     Attributes:
         target_macs: Share of multiply-accumulates that remains, between 0 and 1.
         target_params: The same for parameters.
-        target_bytes: The same for bytes; exactly one of the three is given.
+        target_bytes: The same for bytes.
+        target_latency: The same for the time of a run, measured in ONNX Runtime; exactly one of the
+            four is given.
+        latency_threads: Threads that ``target_latency`` is measured with; 0 is ONNX Runtime's own
+            choice.
+        latency_batch: Samples per run that it is measured with.
         epochs: Passes over the training data.
         batch_size: Samples per step.
         lr: Largest learning rate; None chooses it.
@@ -115,6 +122,9 @@ class Recipe:
     target_macs: float | None = None
     target_params: float | None = None
     target_bytes: float | None = None
+    target_latency: float | None = None
+    latency_threads: int = 1
+    latency_batch: int = 1
     epochs: int = 30
     batch_size: int = 64
     lr: float | None = None
@@ -155,6 +165,8 @@ class Recipe:
             return "parameters", self.target_params
         if self.target_bytes is not None:
             return "bytes", self.target_bytes
+        if self.target_latency is not None:
+            return "latency", self.target_latency
         message = "a recipe has a target"
         raise AssertionError(message)
 

@@ -51,6 +51,7 @@ class TargetRequest(_Request):
     macs: Ratio | None = None
     params: Ratio | None = None
     bytes: Ratio | None = None
+    latency: Ratio | None = None
 
 
 class JobRequest(_Request):

@@ -19,6 +19,7 @@ from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import GroupKind, WeightSlices
 from graph_analysis.solution import Solution
 from graph_analysis.solving import Quantity, Selection
+from graph_analysis.timing import Timing
 from optimizer.bridge.module import ImportedModule
 from optimizer.h2spg import NO_UNIT, UnitLayout, UnitSlices
 
@@ -33,11 +34,13 @@ class Binding:
         analysis: Where groups, costs and validity come from.
         imported: The module that trains.
         selection: Makes the growing choice of units; replaced in tests.
+        timing: Measures cuts, for a budget of latency.
     """
 
     analysis: Analysis
     imported: ImportedModule
     selection: SelectionFactory = Selection
+    timing: Timing | None = None
 
     @cached_property
     def first_unit(self) -> Mapping[str, int]:
@@ -125,8 +128,9 @@ class Binding:
             TargetUnreachableError: Even removing all that may go leaves more; raised now, before
                 anything is trained.
         """
-        whole = self.selection(self.analysis, quantity=quantity)
-        whole.check(target_ratio)
+        if quantity == "latency":
+            return self._timed_chooser(target_ratio)
+        self.selection(self.analysis, quantity=quantity).check(target_ratio)
 
         def choose(saliency_U: Tensor, removed_U: Tensor, fraction: float) -> Tensor:
             removed = self.removed_by_group(removed_U)
@@ -137,9 +141,37 @@ class Binding:
 
         return choose
 
+    def _timed_chooser(self, target_ratio: float) -> Callable[[Tensor, Tensor, float], Tensor]:
+        """The same for a budget of latency: predicted on the way, measured at the last decision."""
+        timing = self._timed
+        timing.check(target_ratio)
+
+        def choose(saliency_U: Tensor, removed_U: Tensor, fraction: float) -> Tensor:
+            removed, values = self.removed_by_group(removed_U), self._by_group(saliency_U)
+            if fraction < 1:
+                now = target_ratio**fraction
+                solution = timing.on_the_way(values, target_ratio, now, removed=removed)
+            else:
+                solution = timing.select(values, target_ratio, removed=removed)
+            return removed_U | self._of_solution(solution)
+
+        return choose
+
+    @property
+    def _timed(self) -> Timing:
+        if self.timing is None:
+            message = "a budget of latency needs something that measures it"
+            raise ValueError(message)
+        return self.timing
+
     def remaining_ratio(self, removed_U: Tensor, quantity: Quantity = "macs") -> float:
-        """Share of ``quantity`` that remains without the units of the bool ``removed_U`` (U,)."""
+        """Share of ``quantity`` that remains without the units of the bool ``removed_U`` (U,).
+
+        Of latency it is what the model of the time predicts: nothing is measured.
+        """
         removed = self.removed_by_group(removed_U)
+        if quantity == "latency":
+            return self._timed.selection(removed).remaining_ratio
         return self.selection(self.analysis, quantity=quantity, removed=removed).remaining_ratio
 
     def solution(self, removed_U: Tensor) -> Solution:
@@ -169,13 +201,14 @@ class Binding:
         return value_U[first : first + self.analysis.space.group_by_id[key].units]
 
 
-def bind(analysis: Analysis, imported: ImportedModule) -> Binding:
+def bind(analysis: Analysis, imported: ImportedModule, *, timing: Timing | None = None) -> Binding:
     """Bind the search space of ``analysis`` to the tensors of ``imported``.
 
     Args:
         analysis: Of the model whose masked form (``analysis.maskable()``) was imported; where it
             needs no masks, that is the working copy.
         imported: The trainable module.
+        timing: Measures cuts, for a budget of latency.
 
     Raises:
         ValueError: A slice does not fit the tensor of its name, so the two are of different models;
@@ -186,7 +219,7 @@ def bind(analysis: Analysis, imported: ImportedModule) -> Binding:
     if missing:
         message = f"the module lacks mask '{missing[0]}': import analysis.maskable() instead"
         raise ValueError(message)
-    binding = Binding(analysis=analysis, imported=imported)
+    binding = Binding(analysis=analysis, imported=imported, timing=timing)
     binding.layout()  # fails here rather than in the middle of a job
     return binding
 

@@ -141,6 +141,13 @@ MinUnits = Annotated[
     int | None,
     typer.Option("--min-units", help="Channels or heads every group keeps at least; default 1."),
 ]
+LatencyThreads = Annotated[
+    int | None,
+    typer.Option(help="That --target-latency is measured with; default 1, 0: ONNX Runtime's own."),
+]
+LatencyBatch = Annotated[
+    int | None, typer.Option(help="Samples per run that --target-latency is measured with.")
+]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.")]
 _REPORT_FILES = ("report.json", "proof.json", "solution.json", "space.json")
 
@@ -158,6 +165,9 @@ def compress(
     target_macs: Target = None,
     target_params: Target = None,
     target_bytes: Target = None,
+    target_latency: Target = None,
+    latency_threads: LatencyThreads = None,
+    latency_batch: LatencyBatch = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Rate = None,
@@ -197,6 +207,9 @@ def compress(
             "target_macs": target_macs,
             "target_params": target_params,
             "target_bytes": target_bytes,
+            "target_latency": target_latency,
+            "latency_threads": latency_threads,
+            "latency_batch": latency_batch,
             "epochs": epochs,
             "batch_size": batch_size,
             "lr": lr,

@@ -22,6 +22,7 @@ from service.compression.reporting import Phases, Report, say
 from service.compression.run_directory import RunDirectory
 from service.compression.settings import config_of
 from service.compression.subject import Subject, open_subject
+from service.compression.timing import timing_of
 from service.datasets import check_dataset
 from service.errors import DatasetError
 from service.recipe import Recipe
@@ -50,7 +51,8 @@ def prepare(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     _check_anything_can_go(subject)
     imported = import_model(subject.analysis.maskable())
     check_written_back(loaded, imported)
-    binding = bind(subject.analysis, imported)
+    timing = timing_of(subject, run, report, phases.alive)
+    binding = bind(subject.analysis, imported, timing=timing)
     binding.chooser(recipe.target[1], recipe.target[0])
     check_plan(subject, imported)
     run.space.write_text(subject.analysis.space.to_json())

@@ -35,6 +35,11 @@ class RunDirectory:
         return self.path / "baseline.json"
 
     @property
+    def shares(self) -> Path:
+        """Measured shares of the original's time, for a budget of latency (prepare, train)."""
+        return self.path / "shares.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the trainer's checkpoints (train)."""
         return self.path / "checkpoints"

@@ -18,6 +18,7 @@ from service.compression.reporting import Report, ShouldStop, say
 from service.compression.run_directory import RunDirectory
 from service.compression.settings import config_of
 from service.compression.subject import Subject, open_subject
+from service.compression.timing import timing_of
 from service.compression.weights_file import write_weights
 from service.datasets import Split
 from service.faults import fault
@@ -36,7 +37,9 @@ def train_stage(
     subject = open_subject(run, recipe)
     use = LabelUse.from_values(json.loads(run.baseline.read_text()))
     imported = import_model(subject.analysis.maskable())
-    binding = bind(subject.analysis, imported)
+    hooks = _hooks(report, should_stop)
+    timing = timing_of(subject, run, report, hooks.alive)
+    binding = bind(subject.analysis, imported, timing=timing)
     splits = subject.dataset.splits
     try:
         result = run_training(
@@ -47,7 +50,7 @@ def train_stage(
             ),
             binding=binding,
             config=config_of(subject, imported),
-            hooks=_hooks(report, should_stop),
+            hooks=hooks,
             checkpoints=run.checkpoints,
             cutter=partial(training_form, subject.analysis),
         )
@@ -66,6 +69,8 @@ def train_stage(
 def _say_if_overshot(subject: Subject, solution: Solution, report: Report) -> None:
     """Where the smallest thing that could go was much more than what had to."""
     quantity, target = subject.recipe.target
+    if quantity == "latency":
+        return
     left = Selection(subject.analysis, quantity=quantity, removed=solution.removed).remaining_ratio
     if left >= target - _OVERSHOT:
         return

@@ -25,6 +25,7 @@ from service.compression.labelling import LabelUse
 from service.compression.reporting import Phases, Report, say
 from service.compression.run_directory import RunDirectory
 from service.compression.subject import Subject, open_subject
+from service.compression.timing import meter_of
 from service.compression.weights_file import read_weights
 from service.recipe import Recipe
 
@@ -67,7 +68,7 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
         **{name: baseline[name] for name in quality},
     )
     after = replace(_figures(counted, run.compressed), latency=times["after"], **quality)
-    training = json.loads(run.training.read_text())
+    training = json.loads(run.training.read_text()) | _share(subject, cut, phases, report)
     document = build_report(
         space=analysis.space,
         solution=solution,
@@ -135,6 +136,25 @@ def _latencies(subject: Subject, cut: onnx.ModelProto, phases: Phases) -> dict[s
         for name, latency in measured.items():
             found[name].append(latency)
     return found
+
+
+def _share(
+    subject: Subject, cut: onnx.ModelProto, phases: Phases, report: Report
+) -> dict[str, Any]:
+    """What the file takes of the original's time, if that is what was asked for."""
+    quantity, target = subject.recipe.target
+    if quantity != "latency":
+        return {}
+    meter = meter_of(subject, phases.alive)
+    share = meter.of(cut)
+    message = (
+        f"the file takes {share.median:.3f} of the original's time ({share.low:.3f} to "
+        f"{share.high:.3f}, {share.rounds} rounds, batch {meter.batch}, {meter.threads} threads); "
+        f"{target:g} was asked for"
+    )
+    say(report, "latency-reached", message)
+    settings = {"target": target, "batch": meter.batch, "threads": meter.threads}
+    return {"latency_share": {**asdict(share), **settings}}
 
 
 def _figures(counted: ModelSummary, path: Path) -> ModelFigures:
