@@ -316,13 +316,22 @@ def solve(
         InputError: ``target_ratio`` is not between 0 and 1.
         TargetUnreachableError: The budget is below what can be reached.
     """
-    if not 0 < target_ratio < 1:
-        message = f"a target is a share between 0 and 1 of what remains, got {target_ratio}"
-        raise InputError(message, param="target")
+    check_ratio(target_ratio)
     values = saliency_of(analysis, saliency, seed) if isinstance(saliency, str) else saliency
     selection = Selection(analysis, quantity=quantity)
     selection.advance(values, target_ratio)
     return selection.solution()
+
+
+def check_ratio(target_ratio: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        InputError: ``target_ratio`` is not between 0 and 1.
+    """
+    if not 0 < target_ratio < 1:
+        message = f"a target is a share between 0 and 1 of what remains, got {target_ratio}"
+        raise InputError(message, param="target")
 
 
 def saliency_of(

@@ -155,5 +155,5 @@ def _timed(
     )
     timing.check(ratio)
     solution = timing.select(saliency_of(analysis, criterion, seed), ratio)
-    measured = asdict(timing.of(solution))
+    measured = asdict(timing.confirmed(solution))
     return solution, {**measured, "threads": threads, "batch": batch}

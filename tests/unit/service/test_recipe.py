@@ -13,6 +13,7 @@ def test_texts_and_values_mean_the_same() -> None:
     assert Recipe.parse(texts) == Recipe.parse(values)
     assert Recipe.parse(texts).target == ("macs", 0.4)
     assert Recipe.parse({"target_params": 0.3}).target == ("parameters", 0.3)
+    assert Recipe.parse({"target_latency": 0.3}).target == ("latency", 0.3)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,9 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"mixup": -0.1}, "at least 0"),
         ({"cutmix": "much"}, "at least 0"),
         ({"ignore_index": "none"}, "whole number"),
+        ({"target_latency": 0.5}, "exactly one"),
+        ({"latency_threads": -1}, "from 0"),
+        ({"latency_batch": 0}, "from 1"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> None:

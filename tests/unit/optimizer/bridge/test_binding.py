@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,9 +7,10 @@ import torch
 from exporters.masked import mask
 from graph_analysis.errors import TargetUnreachableError
 from graph_analysis.loading import LoadedModel, load_model
-from graph_analysis.pipeline import Analysis, analyze
+from graph_analysis.pipeline import Analysis, AnalysisOptions, analyze
 from graph_analysis.search_space import GroupKind
 from graph_analysis.testing import HARD_CASES
+from graph_analysis.timing import MeasuredShare, Timing
 from optimizer.bridge.binding import Binding, bind
 from optimizer.bridge.module import import_model
 from optimizer.h2spg import NO_UNIT
@@ -159,3 +162,53 @@ def test_zeroed_units_give_the_masked_model(name: str) -> None:
         fill_zero(layout.tensors, layout.positions(removed))
     assert_same(run_imported(binding.imported, feeds), masked)
     assert np.abs(whole[0] - masked[0]).max() > 1e-3  # the comparison can fail
+
+
+def test_a_budget_of_latency_is_predicted_on_the_way_and_measured_at_the_end() -> None:
+    analysis, plain = bound("residual_add_folded")
+    nothing = torch.zeros(plain.num_units, dtype=torch.bool)
+    measured = []
+
+    def measure(solution):
+        measured.append(solution)
+        share = 0.1 + 0.9 * plain.remaining_ratio(nothing | plain._of_solution(solution))
+        return MeasuredShare(median=share, low=share, high=share, rounds=20)
+
+    binding = replace(plain, timing=Timing(analysis=analysis, measure=measure))
+    choose = binding.chooser(0.5, "latency")
+    assert binding.remaining_ratio(nothing, "latency") == pytest.approx(1.0, abs=1e-3)
+    removed, rng = nothing, np.random.default_rng(0)
+    before = len(measured)
+    for fraction in (0.25, 0.5, 0.75, 1.0):
+        assert len(measured) == before
+        saliency = torch.from_numpy(rng.random(binding.num_units))
+        chosen = choose(saliency, removed, fraction)
+        assert (chosen | removed).equal(chosen)
+        removed = chosen
+    assert len(measured) > before
+    assert 0.48 <= 0.1 + 0.9 * binding.remaining_ratio(removed) <= 0.5
+    with pytest.raises(TargetUnreachableError, match="measured latency"):
+        binding.chooser(0.05, "latency")
+    with pytest.raises(ValueError, match="something that measures"):
+        plain.chooser(0.5, "latency")
+
+
+@pytest.mark.parametrize(("multiple", "least"), [(8, 1), (4, 6), (1, 5)])
+def test_every_decision_keeps_multiples_and_least_units(multiple: int, least: int) -> None:
+    options = AnalysisOptions(multiple=multiple, min_units=least)
+    analysis = analyze(loaded("residual_add_folded"), options=options)
+    binding = bind(analysis, import_model(analysis.maskable()))
+    with pytest.raises(TargetUnreachableError) as caught:
+        binding.chooser(1e-6)
+    target = caught.value.reachable_ratio
+    choose, rng = binding.chooser(target), np.random.default_rng(0)
+    removed = torch.zeros(binding.num_units, dtype=torch.bool)
+    for fraction in (0.5, 1.0):
+        removed = choose(torch.from_numpy(rng.random(binding.num_units)), removed, fraction)
+        for key, units in binding.solution(removed).removed.items():
+            group = analysis.space.group_by_id[key]
+            if group.kind is not GroupKind.OPERATOR:
+                kept = group.units - len(units)
+                assert kept % multiple == 0
+                assert kept >= least
+    assert binding.remaining_ratio(removed) <= target
