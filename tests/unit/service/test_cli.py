@@ -6,10 +6,15 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import onnx
 import pytest
 
+from exporters.measured_share import ShareMeter
+from graph_analysis.loading import load_model
+from graph_analysis.pipeline import analyze
 from graph_analysis.search_space import SearchSpace
 from graph_analysis.testing import HARD_CASES
+from graph_analysis.timing import MeasuredShare
 from service.cli import main
 
 
@@ -33,6 +38,30 @@ def test_analyze_solve_cut(model: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert result["proof"]["passed"]
     assert cut.stat().st_size < model.stat().st_size
     assert main(["analyze", str(cut), "--json"]) == 0
+
+
+def test_solve_for_latency_says_what_was_measured(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine whose time is what there is to multiply."""
+
+    def of(meter: ShareMeter, cut: onnx.ModelProto) -> MeasuredShare:
+        macs = [analyze(load_model(m)).space.model.macs for m in (model, cut.SerializeToString())]
+        share = 0.1 + 0.9 * macs[1] / macs[0]
+        return MeasuredShare(median=share, low=share - 0.01, high=share + 0.01, rounds=16)
+
+    monkeypatch.setattr(ShareMeter, "of", of)
+    arguments = ["solve", str(model), "-o", str(model.parent / "solution.json")]
+    arguments += ["--target-latency", "0.6", "--latency-batch", "4", "--multiple", "1"]
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert 0.59 <= document["remains"]["latency"] <= 0.6
+    assert document["latency_share"]["low"] < document["latency_share"]["median"]
+    assert (document["latency_share"]["batch"], document["latency_share"]["threads"]) == (4, 1)
+    assert "of the original's time" in captured.err
+    assert main(arguments) == 0
+    assert "of the original's time remains (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -70,6 +99,12 @@ def test_analyze_solve_cut(model: Path, capsys: pytest.CaptureFixture[str]) -> N
         (["solve", "{model}", "-o", "{folder}/out"], 2, "exactly one"),
         (["solve", "{model}", "--target-macs", "2", "-o", "{folder}/out"], 2, "between 0 and 1"),
         (["solve", "{model}", "--target-macs", "1e-9", "-o", "{folder}/out"], 3, "at least"),
+        (["solve", "{model}", "--target-latency", "2", "-o", "{folder}/out"], 2, "between 0 and 1"),
+        (
+            ["solve", "{model}", "--target-latency", "1e-6", "-o", "{folder}/out"],
+            3,
+            "of the measured latency cannot be reached",
+        ),
         (["cut", "{model}", "{folder}/text.onnx", "-o", "{folder}/out"], 2, "not a solution"),
         (["frobnicate"], 2, "frobnicate"),
     ],
