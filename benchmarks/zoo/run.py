@@ -1,7 +1,10 @@
 """Every network of the zoo at full size: counts, structures, and masked against cut.
 
-By hand, for it takes most of an hour on one core::
+By hand, for it takes long: the supernets' choices are minutes each, so fewer were made of them::
 
+    python -m benchmarks.zoo.run --out benchmarks/results/zoo.json --networks darts_14 --removals
+    python -m benchmarks.zoo.run --out benchmarks/results/zoo.json --networks darts_8 \
+        --removals 0.1 0.5 0.9
     python -m benchmarks.zoo.run --out benchmarks/results/zoo.json
 
 What the output has already is not done again.
@@ -31,10 +34,8 @@ from graph_analysis.loading import load_model
 from graph_analysis.pipeline import Analysis, analyze
 from graph_analysis.search_space import GroupKind
 
-_FEW = (0.1, 0.5, 0.9)  # of the network whose choices take minutes
 
-
-def counts(name: str, *, batches: tuple[int, ...]) -> dict[str, Any]:
+def counts(name: str, *, shares: tuple[float, ...], batches: tuple[int, ...]) -> dict[str, Any]:
     """All figures of one network."""
     network = NETWORKS[name]
     module = randomised(network.build())
@@ -59,17 +60,19 @@ def counts(name: str, *, batches: tuple[int, ...]) -> dict[str, Any]:
         "reasons_of_the_rest": sorted(str(reason) for reason in reasons),
         "structures": sum(g.kind is GroupKind.OPERATOR for g in groups),
         "node_groups": sum(g.kind is not GroupKind.OPERATOR for g in groups),
-        "removals": removals(name, analysis, batches),
+        "removals": removals(name, analysis, shares, batches),
     }
 
 
-def removals(name: str, analysis: Analysis, batches: tuple[int, ...]) -> list[dict[str, Any]]:
+def removals(
+    name: str, analysis: Analysis, shares: tuple[float, ...], batches: tuple[int, ...]
+) -> list[dict[str, Any]]:
     """One row for each share of the MACs and of the structures."""
     rows = []
-    order = StructureOrder(analysis, seed=0)
-    for seed, removal in enumerate(_FEW if name == "darts_14" else REMOVALS):
+    order = StructureOrder(analysis, seed=0) if shares else None
+    for seed, removal in enumerate(shares):
         choices = {"macs": choose_macs(analysis, removal, seed)}
-        if any(group.kind is GroupKind.OPERATOR for group in analysis.space.groups):
+        if order is not None and analysis.structures:
             choices["structures"] = order.choose(removal)
         for of, choice in choices.items():
             rows.append({"of": of, "removal": removal, **row(analysis, choice, batches)})
@@ -100,13 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The networks of the papers at full size.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--removals", type=float, nargs="*", default=list(REMOVALS))
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 3])
     arguments = parser.parse_args()
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     for name in arguments.networks:
         if name in known.get("networks", {}):
             continue
-        figures = counts(name, batches=tuple(arguments.batches))
+        figures = counts(name, shares=tuple(arguments.removals), batches=tuple(arguments.batches))
         versions = {"torch": torch.__version__, "onnx": onnx.__version__}
         known = {
             "command": "python -m benchmarks.zoo.run --out benchmarks/results/zoo.json",
