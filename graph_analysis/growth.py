@@ -8,9 +8,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from graph_analysis.effects import is_dead, survivors
+from graph_analysis.cutting import Cutting
 from graph_analysis.pipeline import Analysis
-from graph_analysis.trace_graph import Edge
 
 Candidate = tuple[str, int]  # group id, unit
 Counts = Mapping[str, int]  # group id -> how many of the units that the walk lets go do go
@@ -111,26 +110,18 @@ class _Erasing:
     """Which structures may still be erased, while more and more are."""
 
     def __init__(self, analysis: Analysis, erased: Sequence[str]) -> None:
-        self._analysis = analysis
-        self._graph = analysis.graph
         self._structures = analysis.structure_by_id
-        self._edges: frozenset[Edge] = frozenset().union(
-            *(self._structures[key].edges for key in erased)
-        )
-        self._remaining = survivors(self._graph, self._edges)
+        self._cutting = Cutting(analysis.graph, analysis.protected)
+        for key in erased:
+            self.add(key)
 
     def add(self, key: str) -> None:
         """Erase a structure."""
-        self._edges |= self._structures[key].edges
-        self._remaining = survivors(self._graph, self._edges)
+        self._cutting.cut(self._structures[key].edges)
 
     def may(self, key: str) -> bool:
         """Whether the structure is alive and the network valid without it.
 
         No node group is emptied: its units lie all in the structure or all outside.
         """
-        edges = self._structures[key].edges
-        if is_dead(self._graph, edges, self._remaining):
-            return False
-        remaining = survivors(self._graph, self._edges | edges)
-        return not remaining.starved and self._analysis.is_intact(remaining)
+        return self._cutting.may(self._structures[key].edges)

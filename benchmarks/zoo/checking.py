@@ -10,6 +10,7 @@ from exporters import samples
 from exporters.masked import mask
 from exporters.sessions import OFF, open_session, run
 from exporters.surgeon import shrink
+from graph_analysis.effects import is_dead
 from graph_analysis.errors import TargetUnreachableError
 from graph_analysis.growth import Growth
 from graph_analysis.pipeline import Analysis
@@ -52,7 +53,7 @@ class StructureOrder:
     def __init__(self, analysis: Analysis, seed: int) -> None:
         self._analysis = analysis
         keys = [g.id for g in analysis.space.groups if g.kind is GroupKind.OPERATOR]
-        self._keys = frozenset(keys)
+        self._count = len(keys)
         order = [(keys[place], 0) for place in np.random.default_rng(seed).permutation(len(keys))]
         floor = {group.id: analysis.least(group) for group in analysis.space.groups}
         growth = Growth(analysis, {}, order, floor=floor, known={})
@@ -74,18 +75,17 @@ class StructureOrder:
                 high = middle
             else:
                 low = middle + 1
-        dead = self._dead(high)
-        alive = {key: (0,) for key in self._going[:high] if key not in dead}
+        chosen = Solution(space="", removed=dict.fromkeys(self._going[:high], (0,)))
+        dead = self._analysis.dead(chosen)
+        alive = {key: units for key, units in chosen.removed.items() if key not in dead}
         return Choice(solution=Solution.of(self._analysis.space, alive))
 
     def _gone_ratio(self, count: int) -> float:
-        gone = self._dead(count) | frozenset(self._going[:count])
-        return len(gone) / max(1, len(self._keys))
-
-    def _dead(self, count: int) -> frozenset[str]:
-        """Structures that go with the first ``count`` of the order, themselves chosen or not."""
-        chosen = dict.fromkeys(self._going[:count], (0,))
-        return self._analysis.dead(Solution(space="", removed=chosen)) & self._keys
+        """Share of the structures that are gone with the first ``count`` of the order."""
+        chosen = Solution(space="", removed=dict.fromkeys(self._going[:count], (0,)))
+        remaining, graph = self._analysis.survivors(chosen), self._analysis.graph
+        gone = [s for s in self._analysis.structures if is_dead(graph, s.edges, remaining)]
+        return len(gone) / max(1, self._count)
 
 
 def choose_structures(analysis: Analysis, removal: float, seed: int) -> Choice:
