@@ -6,6 +6,7 @@ cutting them and taking it back.
 """
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 from graph_analysis.trace_graph import Edge, TraceGraph
 
@@ -68,7 +69,7 @@ class Cutting:
         if tensor in lost:
             return
         lost.add(tensor)
-        self._undo.append(lambda: lost.discard(tensor))
+        self._undo.append(partial(lost.discard, tensor))
         vertex = self._graph.vertices[joint]
         left = [name for name in vertex.inputs if name and name not in lost]
         self._put(self._spliced, joint, is_in=len(left) == 1)
@@ -80,10 +81,10 @@ class Cutting:
     def _put(self, where: set[int], joint: int, *, is_in: bool) -> None:
         if is_in and joint not in where:
             where.add(joint)
-            self._undo.append(lambda: where.discard(joint))
+            self._undo.append(partial(where.discard, joint))
         elif not is_in and joint in where:
             where.discard(joint)
-            self._undo.append(lambda: where.add(joint))
+            self._undo.append(partial(where.add, joint))
 
     def _unread(self, names: list[str]) -> None:
         """One use less of each; what has none left dies, with what only it used."""
@@ -92,7 +93,7 @@ class Cutting:
             name = names.pop()
             before = self._uses.get(name, graph.uses.get(name, 0))
             self._uses[name] = before - 1
-            self._undo.append(lambda name=name, before=before: self._uses.update({name: before}))
+            self._undo.append(partial(self._uses.__setitem__, name, before))
             index = graph.producer.get(name, -1)
             if before > 1 or index < 0 or index in self._removed or index not in graph.reached:
                 continue
@@ -100,7 +101,7 @@ class Cutting:
             if any(self._uses.get(n, graph.uses.get(n, 0)) for n in vertex.outputs if n):
                 continue
             self._removed.add(index)
-            self._undo.append(lambda index=index: self._removed.discard(index))
+            self._undo.append(partial(self._removed.discard, index))
             lost = self._lost.get(index, ())
             names += [n for n in vertex.inputs if n and n not in lost]
 
@@ -116,5 +117,5 @@ class Cutting:
             for name in vertex.outputs:
                 if name and name in graph.fed and name not in self._unfed:
                     self._unfed.add(name)
-                    self._undo.append(lambda name=name: self._unfed.discard(name))
+                    self._undo.append(partial(self._unfed.discard, name))
                     stack += [reader for reader, _ in graph.consumers.get(name, ())]
