@@ -37,6 +37,7 @@ STARTS = ("pretrained", "scratch")
 LAYOUTS = ("auto", "channels-last", "plain")
 DEFAULT_WARM_UP = {"pretrained": 0.05, "scratch": 0.2}
 AUGMENT = ("none", "flip-crop", "rand")
+SYNC_BATCH_NORM = ("on", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,8 @@ class TrainConfig:
             for the time of training: ``auto`` where the whole network looks so, ``on``, ``off``.
         cut_during_training: Whether what has become zero is cut out of the network that trains, so
             that steps get faster; the result differs by rounding only.
+        sync_batch_norm: Whether normalisations take the statistics of a step over the samples of
+            all processes (``on``) or of each one's own (``off``); one process alone has all.
         probe_samples: Training samples that ablation, the kind of the outputs and the statistics of
             new normalisations are measured on.
         validation_ratio: Share of the training data held out where there is no validation data.
@@ -140,6 +143,7 @@ class TrainConfig:
     operator_saliency: str = "ablation"
     renormalise: str = "auto"
     cut_during_training: bool = True
+    sync_batch_norm: str = "on"
     probe_samples: int = 256
     validation_ratio: float = 0.1
     seed: int = 0
@@ -243,6 +247,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),
     ("renormalise", ", ".join(RENORMALISE), _is_one_of(RENORMALISE)),
     ("cut_during_training", "true or false", lambda value: isinstance(value, bool)),
+    ("sync_batch_norm", ", ".join(SYNC_BATCH_NORM), _is_one_of(SYNC_BATCH_NORM)),
     ("probe_samples", "whole, at least 1", _is_whole(1)),
     ("validation_ratio", "0 to 0.5", _is_between(0.0, 0.5)),
     ("seed", "whole, at least 0", _is_whole(0)),

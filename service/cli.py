@@ -17,6 +17,7 @@ from service.commands import (
     solve,
     trainable,
 )
+from service.many_processes import is_helper
 
 app = typer.Typer(
     name="secateur",
@@ -52,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except SecateurError as error:
-        sys.stderr.write(f"error: {error}\n")
+        if not is_helper():
+            sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return 130

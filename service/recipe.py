@@ -33,6 +33,7 @@ _CHOICES = {
     "start": ("pretrained", "scratch"),
     "layout": ("auto", "channels-last", "plain"),
     "cut_during_training": ("on", "off"),
+    "sync_batch_norm": ("on", "off"),
     "device": ("auto", "cpu", "cuda"),
 }
 _SALIENCIES = ("magnitude", "taylor", "taylor-second", "fisher", "fisher-diagonal", "cosine")
@@ -108,6 +109,8 @@ class Recipe:
         patience: Evaluations without a better network that end the training; None goes on.
         cut_during_training: ``on`` cuts out of the network what has become zero while it trains, so
             that the rest goes faster; ``off`` trains with the zeros. The same but for rounding.
+        sync_batch_norm: Whether normalisations use the samples of all processes, where several
+            train together: ``on`` or ``off``.
         seed: Of everything that is random.
         time_budget: Seconds of training; None is unlimited.
         max_accuracy_drop: Largest loss of accuracy that is still a success (0..1); None is any.
@@ -147,6 +150,7 @@ class Recipe:
     early_stop: bool = False
     patience: int | None = None
     cut_during_training: str = "on"
+    sync_batch_norm: str = "on"
     seed: int = 0
     time_budget: float | None = None
     max_accuracy_drop: float | None = None

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from optimizer.bridge.ops.whole_batch import batch_norm_of_all
+
 EPSILON = 1e-5
 _NEW = 0.1  # share of a batch in the running statistics
 
@@ -29,9 +31,11 @@ class InsertedNorm(torch.nn.Module):
         variance: (C,), of the same; not corrected.
         is_at_rest: Whether the running statistics stay as they are, as in a second run over the
             same batch.
+        is_synchronised: Whether training takes the statistics over the batches of all processes.
     """
 
     is_at_rest: bool = False
+    is_synchronised: bool = False
     gamma: Tensor
     mean: Tensor
     variance: Tensor
@@ -46,6 +50,9 @@ class InsertedNorm(torch.nn.Module):
     def forward(self, x: Tensor, beta: Tensor) -> Tensor:
         """Return ``x`` normalised, scaled by ``gamma``, shifted by ``beta`` (C,)."""
         share = 0.0 if self.is_at_rest else _NEW
+        if self.training and self.is_synchronised:
+            statistics = (self.mean, self.variance)
+            return batch_norm_of_all(x, *statistics, self.gamma, beta, share, EPSILON)
         return functional.batch_norm(
             x, self.mean, self.variance, self.gamma, beta, self.training, share, EPSILON
         )

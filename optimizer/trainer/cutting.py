@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from optimizer.bridge.random_draws import Drawing
 from optimizer.bridge.shrinking import CutError, Shrinker
+from optimizer.bridge.synchronising import unsynchronised
 from optimizer.h2spg import H2SPG, UnitSlices
 from optimizer.h2spg.state_keys import STEP
 from optimizer.trainer.data import Batch
@@ -84,11 +85,14 @@ class Cutting(Generic[S]):
         self._hooks.alive()
         batch = self._probe()
         expected = self._outputs(batch)
+        failure: Exception | None = None
         try:
             self._take(wanted)
             _compare(expected, self._outputs(batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, the run can do without
-            self._give_up(before, error)
+            failure = error
+        if not self._setting.processes.all(failure is None):
+            self._give_up(before, failure or CutError("another process could not make it"))
             return None
         self._hooks.alive()
         gained = {
@@ -255,7 +259,8 @@ class Cutting(Generic[S]):
     def _outputs(self, batch: Batch) -> list[tuple[Tensor, ...]]:
         """In inference form, and in training form where that is no matter of chance."""
         found = []
-        with _leaving_no_trace(self._module, self._setting.device):
+        trace = _leaving_no_trace(self._module, self._setting.device)
+        with trace, unsynchronised(self._module):
             found.append(as_tuple(self._module.eval()(*batch.inputs)))
             self._module.train()
             for seed in (1, 2):

@@ -45,7 +45,7 @@ class Descent:
         """
         for _ in range(MAX_OVERFLOWS):
             loss = self._gradients(step, parts)
-            if not math.isfinite(loss):
+            if not self._setting.processes.all(math.isfinite(loss)):
                 return Descended(loss, is_made=False)
             if self._move():
                 return Descended(loss, is_made=True)
@@ -70,10 +70,12 @@ class Descent:
             clip(_gradients_of(self._setting.module.parameters()), limit)
         if scaler is None:
             optimizer.step()
+            self._setting.processes.settle(self._setting.module)
             return True
         before = optimizer.steps_done
         scaler.step(optimizer)
         scaler.update()
+        self._setting.processes.settle(self._setting.module)
         return optimizer.steps_done > before
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from optimizer.bridge.synchronising import unsynchronised
 from optimizer.h2spg.units import UnitLayout, fill_zero
 from optimizer.trainer.data import Batches
 from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import Objective, as_tuple
 from optimizer.trainer.measures import Measure
+from optimizer.trainer.processes import ALONE, Processes
 from optimizer.trainer.teacher import Teacher
 
 _STANDARD_ERRORS = 2
@@ -63,14 +65,18 @@ def evaluate(
     device: torch.device,
     full_only: bool = False,
     alive: Alive = nobody_listens,
+    processes: Processes = ALONE,
 ) -> Evaluation:
-    """Judge ``module`` in inference form on ``batches``; its mode is put back afterwards."""
+    """Judge ``module`` in inference form on ``batches``; its mode is put back afterwards.
+
+    Each of several processes takes some of the batches.
+    """
     was_training = module.training
     module.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)
     sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the measure
     num_samples, is_measured = 0, False
-    for indices in batches.in_order(full_only=full_only):
+    for indices in processes.own_share(list(batches.in_order(full_only=full_only))):
         batch = batches.at(indices).to(device)
         outputs = as_tuple(module(*batch.inputs))
         loss += objective.loss(outputs, teacher.outputs(batch), batch.labels) * len(indices)
@@ -81,8 +87,10 @@ def evaluate(
         num_samples += len(indices)
         alive()
     module.train(was_training)
-    found = Evaluation(loss=float(loss) / num_samples, accuracy=None, num_samples=num_samples)
-    return with_measure(found, objective.measure, sums.tolist()) if is_measured else found
+    own = torch.tensor([float(loss), num_samples, is_measured, *sums.tolist()], dtype=torch.float64)
+    total, count, was_measured, *both = processes.summed(own).tolist()
+    found = Evaluation(loss=total / count, accuracy=None, num_samples=round(count))
+    return with_measure(found, objective.measure, both) if was_measured else found
 
 
 def with_measure(found: Evaluation, measure: Measure | None, sums: Sequence[float]) -> Evaluation:
@@ -109,7 +117,8 @@ def probe_loss(
     module.train()
     total = torch.zeros((), dtype=torch.float64, device=device)
     num_samples = 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with fork, unsynchronised(module):
         torch.manual_seed(seed)  # what Dropout drops is the same for every structure
         for indices in batches.in_order(full_only=True):
             batch = batches.at(indices).to(device)
@@ -130,6 +139,7 @@ def ablation_losses(
     loss: Callable[[], float],
     *,
     alive: Alive = nobody_listens,
+    processes: Processes = ALONE,
 ) -> Tensor:
     """How much the loss rises without each single unit; exact, by trying.
 
@@ -138,13 +148,14 @@ def ablation_losses(
         units_U: Bool (U,), the units to try; one evaluation each.
         loss: Measures the loss of the network as it stands.
         alive: Called before every evaluation.
+        processes: Each of them tries some of the units.
 
     Returns:
         float64 (U,), not negative; 0 where a unit was not tried. The weights are as before.
     """
     rise_U = torch.zeros(layout.num_units, dtype=torch.float64)
     whole = loss()
-    for unit in units_U.nonzero().flatten().tolist():
+    for unit in processes.own_share(units_U.nonzero().flatten().tolist()):
         alive()
         only_U = torch.zeros(layout.num_units, dtype=torch.bool, device=layout.device)
         only_U[unit] = True
@@ -154,4 +165,4 @@ def ablation_losses(
         rise_U[unit] = max(0.0, loss() - whole)
         for number, tensor in before.items():
             layout.tensors[number].copy_(tensor)
-    return rise_U
+    return processes.summed(rise_U)

@@ -131,6 +131,7 @@ class TrainResult(Generic[S]):
         is_within_drop: Whether the best accuracy is within ``max_accuracy_drop`` of the original's;
             None where nothing was asked for.
         halvings: How often what is computed at once was halved for want of memory.
+        processes: How many shared the samples of every step.
     """
 
     solution: S
@@ -151,3 +152,4 @@ class TrainResult(Generic[S]):
     measure: str | None = None
     best_value: float | None = None
     original_value: float | None = None
+    processes: int = 1

@@ -13,7 +13,7 @@ from typing import Generic
 import torch
 
 from optimizer.bridge.module import ImportedModule
-from optimizer.checkpoint import Checkpoint, CheckpointStore
+from optimizer.checkpoint import Checkpoint
 from optimizer.config import TrainConfig
 from optimizer.h2spg import H2SPG
 from optimizer.trainer.cutting import Cutting
@@ -35,8 +35,11 @@ from optimizer.trainer.incidents import (
 )
 from optimizer.trainer.judging import Judge
 from optimizer.trainer.plan import within_budget
+from optimizer.trainer.process_group import current
+from optimizer.trainer.processes import Processes
 from optimizer.trainer.rates import learning_rate
 from optimizer.trainer.setting import Setting, prepare
+from optimizer.trainer.shared_checkpoints import SharedCheckpoints
 from optimizer.trainer.standing import Standing
 from optimizer.trainer.state import Snapshot, averaged_in, capture, overwrite, restore, weights_of
 
@@ -54,11 +57,15 @@ def train(
     hooks: Hooks | None = None,
     checkpoints: Path | None = None,
     cutter: Cutter[S] | None = None,
+    processes: Processes | None = None,
 ) -> TrainResult[S]:
     """Train ``imported`` in place until the budget is met and its accuracy has recovered.
 
     On the CPU the result is a function of the arguments and of the number of threads, bit for bit,
     whether or not the run was stopped and resumed in between (unless a time budget compresses it).
+
+    In a process group every process calls this with the same arguments and gets the same result;
+    see ``processes``. Only the first one's hooks are called and only its folder is used.
 
     Args:
         imported: The original network; a frozen copy of it is the teacher.
@@ -68,6 +75,7 @@ def train(
         hooks: Progress, events, cancellation, clock.
         checkpoints: Folder to write checkpoints to, and to resume from if there are any.
         cutter: Cuts what is zero out of the network while it trains; without it nothing is cut.
+        processes: That share the samples of every step; those of the default group if None.
 
     Raises:
         TargetUnreachableError: The budget cannot be met; raised before the first step.
@@ -75,15 +83,19 @@ def train(
         Stopped: ``hooks.should_stop`` said so; a checkpoint has been written.
         TrainingDivergedError: The loss stayed NaN or infinite after two restarts.
         InsufficientStorageError: No room for a checkpoint.
+        ProcessLostError: Another process has ended or does not answer.
+        DisagreementError: The processes were not called with the same arguments.
     """
-    hooks = hooks or Hooks()
-    setting = prepare(imported, data, binding, config, alive=hooks.alive)
-    run = _Run(setting, binding, hooks, checkpoints, cutter)
-    run.resume()
-    run.begin()
-    while not run.is_done:
-        run.step()
-    return run.result()
+    processes = current() if processes is None else processes
+    hooks = processes.hooks(hooks or Hooks())
+    with processes.watched():
+        setting = prepare(imported, data, binding, config, alive=hooks.alive, processes=processes)
+        run = _Run(setting, binding, hooks, checkpoints, cutter)
+        run.resume()
+        run.begin()
+        while not run.is_done:
+            run.step()
+        return run.result()
 
 
 class _Run(Generic[S]):
@@ -108,7 +120,9 @@ class _Run(Generic[S]):
         self._store = None
         if checkpoints is not None:
             identity = setting.identity()
-            self._store = CheckpointStore(checkpoints, identity=identity, fault=hooks.fault)
+            self._store = SharedCheckpoints(
+                checkpoints, setting.processes, identity=identity, fault=hooks.fault
+            )
         self._standing = Standing()
         self._judge = Judge(setting, self._cutting)
         self._started = self._saved_at = hooks.clock()
@@ -209,6 +223,7 @@ class _Run(Generic[S]):
             measure=best.measure if best else None,
             best_value=best.value if best else None,
             original_value=setting.original.value if setting.original else None,
+            processes=setting.processes.size,
         )
 
     @property
@@ -229,7 +244,8 @@ class _Run(Generic[S]):
     def _halve(self, step: int) -> None:
         """A step did not fit: back to the snapshot, and in twice as many parts from there."""
         parts, batch_size = self._parts, self._setting.train.batch_size
-        if not can_be_halved(
+        # of several processes the others are on their way through the step, so none can go back
+        if not self._setting.processes.is_alone or not can_be_halved(
             halvings=self._standing.halvings,
             parts=parts,
             batch_size=batch_size,

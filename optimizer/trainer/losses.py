@@ -55,18 +55,23 @@ class Objective:
     task: Task | None = None
     scales: tuple[Tensor, ...] | None = None
 
-    def for_parts(self, targets: Sequence[Sequence[Tensor]]) -> "Objective":
+    def for_parts(self, targets: Sequence[Sequence[Tensor]], labels: Tensor | None) -> "Objective":
         """The objective for parts of a batch: their losses by share of samples add up to its own.
 
         Args:
             targets: For each part what the original model returns.
+            labels: Of the whole batch.
         """
+        task = self.task
+        if task is not None and labels is not None:
+            task = task.for_parts(labels)
         if self.distillation_weight == 0:
-            return self
+            return replace(self, task=task)
         wholes = (
             torch.cat([one.reshape(-1) for one in each]) for each in zip(*targets, strict=True)
         )
-        return replace(self, scales=tuple(mean_square(whole.float()) for whole in wholes))
+        scales = tuple(mean_square(whole.float()) for whole in wholes)
+        return replace(self, task=task, scales=scales)
 
     def loss(
         self, outputs: Sequence[Tensor], teacher: Sequence[Tensor], labels: Tensor | None

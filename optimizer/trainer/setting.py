@@ -4,7 +4,8 @@ Errors of settings and data surface here, before the first step.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +29,18 @@ from optimizer.trainer.losses import Objective, as_tuple, objective_for
 from optimizer.trainer.normalising import with_normalisations
 from optimizer.trainer.plan import plan
 from optimizer.trainer.precision import Precision
+from optimizer.trainer.processes import ALONE, Processes, no_sync
+from optimizer.trainer.replicas import Replicas
 from optimizer.trainer.saliency import with_ablation
+from optimizer.trainer.sharing import (
+    FEWEST_SAMPLES,
+    agreed,
+    check_same_run,
+    check_shareable,
+    counts_samples,
+    gathered,
+    shared_loss,
+)
 from optimizer.trainer.starting import (
     Started,
     check_has_task,
@@ -47,6 +59,7 @@ class Setting:
         config: Settings.
         imported: What trains.
         module: In training, on ``device``.
+        replicas: Makes what training steps call, with gradients averaged over processes.
         optimizer: H2SPG over its parameters.
         teacher: The original network.
         objective: What is minimised.
@@ -62,11 +75,14 @@ class Setting:
         alive: Called between the batches of everything that is no training step.
         precision: What forward passes of training are computed in.
         execution: The form that the module runs in.
+        processes: Those that share the samples of every step.
+        by_samples: Whether every output counts samples along its axis 0.
     """
 
     config: TrainConfig
     imported: ImportedModule
     module: fx.GraphModule
+    replicas: Replicas
     optimizer: H2SPG
     teacher: Teacher
     objective: Objective
@@ -82,6 +98,8 @@ class Setting:
     alive: Alive
     precision: Precision
     execution: Execution
+    processes: Processes
+    by_samples: bool
 
     @property
     def running(self) -> nn.Module:
@@ -110,16 +128,53 @@ class Setting:
         batch = self.train.at(indices).to(self.device)
         if self.augmentation is not None:
             batch = self.augmentation.applied(batch, step)
-        chunks = indices.chunk(parts)
+        chunks = indices.tensor_split(min(parts, len(indices)))
         batches = batch.chunks([len(some) for some in chunks])
-        targets = [self._target(some, part) for some, part in zip(chunks, batches, strict=True)]
-        objective = self.objective.for_parts(targets) if len(chunks) > 1 else self.objective
+        batches = [self._own(part) for part in batches]
+        targets = [
+            self._target(self.processes.part(some), part)
+            for some, part in zip(chunks, batches, strict=True)
+        ]
+        objective = self.objective
+        if len(chunks) > 1:
+            objective = objective.for_parts(self._of_all(chunks, targets), batch.labels)
         self.module.train()
-        for batch, target in zip(batches, targets, strict=True):
-            with self.precision.forward():
-                outputs = as_tuple(self.running(*batch.inputs))
-            loss = objective.loss(self.precision.widened(outputs), target, batch.labels)
-            yield loss if len(chunks) == 1 else loss * (batch.num_samples / len(indices))
+        replica = self.replicas.of(self.running)  # tries samples, which may draw numbers
+        self.processes.begin_step(self.module, self.config.seed, step)
+        for number, (some, part, target) in enumerate(zip(chunks, batches, targets, strict=True)):
+            is_last = number == len(chunks) - 1
+            with nullcontext() if is_last else no_sync(replica):
+                with self.precision.forward():
+                    outputs = as_tuple(replica(*part.inputs))
+                loss = shared_loss(
+                    self.processes,
+                    objective,
+                    self.precision.widened(outputs),
+                    target,
+                    part.labels,
+                    num_samples=len(some),
+                    by_samples=self.by_samples,
+                )
+                yield loss if len(chunks) == 1 else loss * (len(some) / len(indices))
+
+    def _own(self, batch: Batch) -> Batch:
+        """This process' samples of ``batch``."""
+        if self.processes.is_alone:
+            return batch
+        return batch.chunks(self.processes.sizes(batch.num_samples))[self.processes.rank]
+
+    def _of_all(
+        self, chunks: Sequence[Tensor], targets: list[tuple[Tensor, ...]]
+    ) -> list[tuple[Tensor, ...]]:
+        """Targets of parts of a step, with those of the other processes where they fit together."""
+        if self.processes.is_alone or not self.by_samples:
+            return targets
+        return [
+            tuple(
+                gathered(self.processes, tensor, self.processes.sizes(len(some))) for tensor in own
+            )
+            for some, own in zip(chunks, targets, strict=True)
+        ]
 
     def _target(self, indices: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """What the original returns for a batch, which is not remembered once samples change."""
@@ -141,6 +196,7 @@ class Setting:
             device=self.device,
             full_only=self.full_only,
             alive=self.alive,
+            processes=self.processes,
         )
 
     def identity(self) -> Mapping[str, Any]:
@@ -163,6 +219,7 @@ def prepare(
     config: TrainConfig,
     *,
     alive: Alive = nobody_listens,
+    processes: Processes = ALONE,
 ) -> Setting:
     """Make everything ready for the first step.
 
@@ -170,11 +227,12 @@ def prepare(
         InputError: Data or settings do not fit the model.
         TargetUnreachableError: The budget cannot be met.
     """
-    device = device_of(config.device)
+    device = processes.device(device_of(config.device))
     torch.manual_seed(config.seed)
     module = imported.module.to(device)
     train, held_out = split(data, validation_ratio=config.validation_ratio, seed=config.seed)
     batches = Batches(train, imported.input_names, config.batch_size)
+    check_shareable(processes, batches, config, batch_is_free=imported.batch_is_free)
     validation = None
     if held_out is not None:
         validation = Batches(held_out, imported.input_names, config.batch_size)
@@ -193,6 +251,7 @@ def prepare(
     if config.start == "scratch":
         check_has_task(objective)
         started = draw_weights(imported, seed=config.seed)
+    by_samples = processes.is_alone or counts_samples(teacher, probe, device)
     if objective.distillation_weight == 0:
         teacher.retire()
     if not full_only and augmentation is None:
@@ -202,13 +261,24 @@ def prepare(
         flatten_insertions(imported)
     layout = binding.layout()
     choose = _choose(
-        lambda: execution.of(module), teacher, probe, objective, layout, binding, config, alive
+        module,
+        lambda: execution.of(module),
+        teacher,
+        probe,
+        objective,
+        layout,
+        binding,
+        config,
+        alive,
+        processes,
     )
+    optimizer = _optimizer(module, layout, choose, config, batches.per_epoch)
     setting = Setting(
         config=config,
         imported=imported,
         module=module,
-        optimizer=_optimizer(module, layout, choose, config, batches.per_epoch),
+        replicas=_replicas(teacher, objective, batches, processes, config, device),
+        optimizer=optimizer,
         teacher=teacher,
         objective=objective,
         train=batches,
@@ -223,7 +293,10 @@ def prepare(
         alive=alive,
         precision=precision,
         execution=execution,
+        processes=processes,
+        by_samples=by_samples,
     )
+    check_same_run(processes, setting.identity(), batches)
     return _with_original(setting)
 
 
@@ -277,7 +350,26 @@ def _objective(
     )
 
 
+def _replicas(
+    teacher: Teacher,
+    objective: Objective,
+    batches: Batches,
+    processes: Processes,
+    config: TrainConfig,
+    device: torch.device,
+) -> Replicas:
+    count = max(FEWEST_SAMPLES, processes.sizes(batches.batch_size)[0])
+
+    def loss(running: nn.Module) -> Tensor:
+        batch = batches.at(torch.arange(count)).to(device)
+        outputs = as_tuple(running(*batch.inputs))
+        return objective.loss(outputs, teacher.outputs(batch), batch.labels)
+
+    return Replicas(processes, sync_batch_norm=config.sync_batch_norm == "on", loss=loss)
+
+
 def _choose(
+    module: nn.Module,
     running: Callable[[], nn.Module],
     teacher: Teacher,
     probe: Batches,
@@ -286,8 +378,9 @@ def _choose(
     binding: SpaceBinding[S],
     config: TrainConfig,
     alive: Alive,
+    processes: Processes,
 ) -> Choose:
-    choose = binding.chooser(config.target_ratio, config.quantity)
+    choose = agreed(binding.chooser(config.target_ratio, config.quantity), module, processes)
     if config.operator_saliency == "criterion":
         return choose
 
@@ -298,7 +391,7 @@ def _choose(
         choose,
         binding.operator_units,
         binding.pool_of_unit,
-        lambda units_U: ablation_losses(layout, units_U, loss, alive=alive),
+        lambda units_U: ablation_losses(layout, units_U, loss, alive=alive, processes=processes),
     )
 
 

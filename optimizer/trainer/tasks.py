@@ -7,7 +7,7 @@ are labels of their own.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -42,6 +42,11 @@ class Task(ABC):
     @abstractmethod
     def tally(self, output: Tensor, labels: Tensor) -> Tensor:
         """Both sums of the measure over a batch: float64 (2,)."""
+
+    def for_parts(self, labels: Tensor) -> "Task":
+        """The task for parts of a batch with ``labels``: losses by share of samples add up."""
+        del labels
+        return self
 
     def soft(self, labels: Tensor) -> Tensor:
         """Labels as numbers that can be mixed: float, samples along axis 0."""
@@ -101,12 +106,15 @@ class Tokens(Task):
         axis: Of the classes.
         label_smoothing: Of the cross-entropy.
         ignore_index: Label of positions that are left out.
+        counted: Positions that count per sample, in a batch that others are parts of; None takes
+            what counts in the batch at hand.
     """
 
     kind: OutputKind
     axis: int
     label_smoothing: float = 0.0
     ignore_index: int = -100
+    counted: Tensor | None = None
     name: str = "token-cross-entropy"
     mixes_labels: ClassVar[bool] = False
 
@@ -124,7 +132,14 @@ class Tokens(Task):
             label_smoothing=self.label_smoothing,
             reduction="sum",
         )
+        if self.counted is not None:
+            return total / (self.counted * len(labels))
         return total / (labels != self.ignore_index).sum().clamp_min(1)
+
+    def for_parts(self, labels: Tensor) -> "Tokens":
+        """Every position that counts has the same share, whichever part it is in."""
+        counted = (labels != self.ignore_index).sum().clamp_min(1) / len(labels)
+        return replace(self, counted=counted)
 
     def distance(self, output: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Distillation of class scores, mean over all positions."""

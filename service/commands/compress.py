@@ -8,8 +8,9 @@ import json
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from graph_analysis.errors import InputError
 from service.commands.options import Json, Protect
+from service.many_processes import is_helper, is_one_of_many, train_together
 from service.recipe import Recipe
 
 Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The ONNX file.")]
@@ -120,6 +122,12 @@ CutDuringTraining = Annotated[
     str | None,
     typer.Option(help="Cut out what has become zero while training: on (default) or off."),
 ]
+SyncBatchNorm = Annotated[
+    str | None,
+    typer.Option(
+        help="With several processes: normalise over the samples of all, on (default) or off."
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Of everything that is random; default 0.")]
 TimeBudget = Annotated[
     float | None, typer.Option(help="Seconds of training; the schedule is compressed to fit.")
@@ -190,6 +198,7 @@ def compress(
     early_stop: EarlyStop = None,
     patience: Patience = None,
     cut_during_training: CutDuringTraining = None,
+    sync_batch_norm: SyncBatchNorm = None,
     seed: Seed = None,
     time_budget: TimeBudget = None,
     max_accuracy_drop: MaxDrop = None,
@@ -201,7 +210,10 @@ def compress(
     report: ReportFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Search, train, cut and prove MODEL in this process; the service is not needed."""
+    """Search, train, cut and prove MODEL in this process; the service is not needed.
+
+    Started by torchrun, several processes train together; the first one does the rest.
+    """
     recipe = Recipe.parse(
         {
             "target_macs": target_macs,
@@ -232,6 +244,7 @@ def compress(
             "early_stop": early_stop,
             "patience": patience,
             "cut_during_training": cut_during_training,
+            "sync_batch_norm": sync_batch_norm,
             "seed": seed,
             "time_budget": time_budget,
             "max_accuracy_drop": max_accuracy_drop,
@@ -244,12 +257,15 @@ def compress(
     )
     uri = dataset_uri(data)
     files = {report / name: name for name in _REPORT_FILES} if report is not None else {}
-    _check_targets(output, files, (model, _local(uri)))
+    check = partial(_check_targets, output, tuple(files), (model, _local(uri)))
     files[output] = "compressed.onnx"
     from exporters.files import copy_files
 
+    console = Console(stderr=True, quiet=is_helper())
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="secateur-") as folder:
-        document = run_job(model, uri, recipe, Path(folder), Console(stderr=True))
+        document = run_job(model, uri, recipe, Path(folder), console, check=check)
+        if document is None:
+            return
         copy_files({path: Path(folder) / name for path, name in files.items()})
     if as_json:
         typer.echo(json.dumps({"output": str(output), **document}))
@@ -279,15 +295,21 @@ def dataset_uri(text: str) -> str:
 
 
 def run_job(
-    model: Path, data: str, recipe: Recipe, folder: Path, console: Console
-) -> Mapping[str, Any]:
+    model: Path,
+    data: str,
+    recipe: Recipe,
+    folder: Path,
+    console: Console,
+    *,
+    check: Callable[[], None],
+) -> Mapping[str, Any] | None:
     """Run all stages in ``folder`` and leave their files there.
 
     Returns:
-        The report.
+        The report; None in a process that has only helped to train.
 
     Raises:
-        SecateurError: As :func:`service.compression.run_stage`.
+        SecateurError: As ``check`` and :func:`service.compression.run_stage`.
     """
     from service.admission import admit
     from service.compression import STAGES, RunDirectory, run_stage
@@ -295,18 +317,27 @@ def run_job(
     from service.following import Follower
 
     run = RunDirectory(folder)
-    _take_model(model, run.model)
-    admit(run.model)
-    pin_dataset(data, DatasetPolicy(roots=(Path("/"),)), run.dataset)
     with Follower(console) as follower:
-        for stage in STAGES:
-            run_stage(
-                stage,
-                run,
-                recipe,
-                report=lambda line: follower.show(str(line["kind"]), _data_of(line)),
-                should_stop=lambda: False,
-            )
+
+        def report(line: Mapping[str, Any]) -> None:
+            follower.show(str(line["kind"]), _data_of(line))
+
+        def prepare() -> None:
+            check()
+            _take_model(model, run.model)
+            admit(run.model)
+            pin_dataset(data, DatasetPolicy(roots=(Path("/"),)), run.dataset)
+            run_stage("prepare", run, recipe, report=report, should_stop=lambda: False)
+
+        left: tuple[str, ...] = STAGES[1:]
+        if is_one_of_many():
+            if not train_together(prepare, run, recipe, report=report):
+                return None
+            left = STAGES[2:]
+        else:
+            prepare()
+        for stage in left:
+            run_stage(stage, run, recipe, report=report, should_stop=lambda: False)
     document: Mapping[str, Any] = json.loads(run.report.read_text())
     return document
 

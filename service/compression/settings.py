@@ -41,6 +41,7 @@ def config_of(subject: Subject, imported: ImportedModule) -> TrainConfig:
         early_stop=recipe.early_stop,
         patience=recipe.patience,
         cut_during_training=recipe.cut_during_training == "on",
+        sync_batch_norm=recipe.sync_batch_norm,
         seed=recipe.seed,
         time_budget=recipe.time_budget,
         device=recipe.device,

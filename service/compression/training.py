@@ -13,6 +13,7 @@ from optimizer.bridge.module import import_model
 from optimizer.checkpoint import Checkpoint
 from optimizer.trainer import ArrayData, Arrays, Hooks, Progress, Stopped, TrainEvent, TrainResult
 from optimizer.trainer import train as run_training
+from optimizer.trainer.process_group import current
 from service.compression.labelling import LabelUse
 from service.compression.reporting import Report, ShouldStop, say
 from service.compression.run_directory import RunDirectory
@@ -32,8 +33,10 @@ def train_stage(
 ) -> None:
     """Train to the budget; leave ``weights.safetensors``, ``solution.json``, ``training.json``.
 
-    Returns early, without these files, when it was told to stop; a checkpoint has been written.
+    Returns early, without these files, when it was told to stop; a checkpoint has been written. In
+    a group of processes all train and the first one leaves the files.
     """
+    processes = current()
     subject = open_subject(run, recipe)
     use = LabelUse.from_values(json.loads(run.baseline.read_text()))
     imported = import_model(subject.analysis.maskable())
@@ -53,8 +56,11 @@ def train_stage(
             hooks=hooks,
             checkpoints=run.checkpoints,
             cutter=partial(training_form, subject.analysis),
+            processes=processes,
         )
     except Stopped:
+        return
+    if not processes.is_first:
         return
     imported.module.cpu()
     write_weights(run.weights, imported.weights())
@@ -149,4 +155,5 @@ def _figures(result: TrainResult[Any]) -> Mapping[str, Any]:
         "halvings": result.halvings,
         "device": result.device,
         "threads": result.threads,
+        "processes": result.processes,
     }

@@ -159,6 +159,16 @@ REQUEST_KINDS = (
         "The loss became NaN or infinite, also with smaller learning rates.", "Reduce lr.",
     ),
     kind(
+        "process-lost", None, "A process of the training was lost",
+        "Several processes trained together; one of them has ended or does not answer.",
+        "Look at what the lost process printed, and run the job again.", retryable=True,
+    ),
+    kind(
+        "processes-disagree", None, "The processes of the training disagree",
+        "They did not hold the same weights or did not choose the same units.",
+        "Give all of them the same model, data, settings, versions and kind of device.",
+    ),
+    kind(
         "quality-gate-failed", None, "The compressed model is not good enough",
         "Its accuracy dropped by more than max_accuracy_drop, so it was not published.",
         "Train longer, or ask for a less small model.",

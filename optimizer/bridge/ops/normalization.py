@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from optimizer.bridge.arrays import DTYPES
 from optimizer.bridge.call import Call
+from optimizer.bridge.ops.whole_batch import batch_norm_of_all, normalise_whole_batch
 from optimizer.bridge.registry import UnsupportedVariant, operator
 from optimizer.bridge.values import Value
 
@@ -54,9 +55,11 @@ class BatchNorm(torch.nn.Module):
     Attributes:
         is_at_rest: Whether running statistics stay as they are even in training, because this batch
             is being computed a second time.
+        is_synchronised: Whether training takes the statistics over the batches of all processes.
     """
 
     is_at_rest = False
+    is_synchronised = False
 
     def __init__(self, epsilon: float, momentum: float) -> None:
         super().__init__()
@@ -73,6 +76,8 @@ class BatchNorm(torch.nn.Module):
     ) -> torch.Tensor:
         """Return ``x`` normalised; updates ``mean`` and ``variance`` in training."""
         share = 0.0 if self.is_at_rest else 1 - self.momentum
+        if self.training and self.is_synchronised:
+            return batch_norm_of_all(x, mean, variance, scale, bias, share, self.epsilon)
         return functional.batch_norm(
             x, mean, variance, scale, bias, self.training, share, self.epsilon
         )
@@ -103,19 +108,29 @@ class AlwaysBatchNorm(BatchNorm):
         variance: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return ``x`` normalised and the running statistics after this batch."""
-        # With a share of 1 torch's kernel leaves the statistics of this batch in what it is given.
-        batch_mean, batch_variance = torch.zeros_like(mean), torch.zeros_like(variance)
-        statistics = (batch_mean, batch_variance)
-        normalised = functional.batch_norm(x, *statistics, scale, bias, True, 1.0, self.epsilon)  # noqa: FBT003
-        count = x.numel() // x.shape[1]
+        normalised, batch_mean, batch_variance = self._with_statistics(x, scale, bias, mean)
         with torch.no_grad():
-            batch_variance = batch_variance * ((count - 1) / count)  # torch divides by one less
             new_mean = mean * self.momentum + batch_mean * (1 - self.momentum)
             new_variance = variance * self.momentum + batch_variance * (1 - self.momentum)
             if self.updates and self.training and not self.is_at_rest:
                 mean.copy_(new_mean)
                 variance.copy_(new_variance)
         return normalised, new_mean, new_variance
+
+    def _with_statistics(
+        self, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, like: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return ``x`` normalised, and mean and variance that did it, of the type of ``like``."""
+        if self.training and self.is_synchronised:
+            normalised, mean, variance, _ = normalise_whole_batch(x, scale, bias, self.epsilon)
+            return normalised, mean.to(like.dtype), variance.to(like.dtype)
+        # With a share of 1 torch's kernel leaves the statistics of this batch in what it is given.
+        mean, variance = torch.zeros_like(like), torch.zeros_like(like)
+        normalised = functional.batch_norm(x, mean, variance, scale, bias, True, 1.0, self.epsilon)  # noqa: FBT003
+        count = x.numel() // x.shape[1]
+        with torch.no_grad():
+            variance = variance * ((count - 1) / count)  # torch divides by one less
+        return normalised, mean, variance
 
 
 @operator("InstanceNormalization")
