@@ -89,6 +89,8 @@ class TrainConfig:
         periods: Decisions; each removes the same share of what the last one left.
         saliency: Criterion of channels, and of operators too unless they are ablated; or a mix of
             several, such as ``0.7*magnitude+0.3*taylor``.
+        measure_every: Saliency is measured in one of so many steps, the last before each decision
+            among them.
         operator_saliency: ``ablation`` measures how much the loss rises without each structure;
             ``criterion`` treats structures as channels are.
         renormalise: Whether convolutions whose normalisations an exporter folded away get new ones
@@ -140,6 +142,7 @@ class TrainConfig:
     search_ratio: float = 0.2
     periods: int = 5
     saliency: str = "magnitude"
+    measure_every: int = 1
     operator_saliency: str = "ablation"
     renormalise: str = "auto"
     cut_during_training: bool = True
@@ -244,6 +247,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("search_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
     ("periods", "whole, at least 1", _is_whole(1)),
     ("saliency", LEGAL, is_saliency),
+    ("measure_every", "whole, at least 1", _is_whole(1)),
     ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),
     ("renormalise", ", ".join(RENORMALISE), _is_one_of(RENORMALISE)),
     ("cut_during_training", "true or false", lambda value: isinstance(value, bool)),

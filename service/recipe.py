@@ -43,6 +43,7 @@ _RATIOS = ("target_macs", "target_params", "target_bytes", "target_latency")
 _WHOLE = {
     "epochs": (1, 100_000),
     "batch_size": (1, 1 << 20),
+    "measure_every": (1, 100_000),
     "seed": (0, (1 << 63) - 1),
     "multiple": (1, 4096),
     "min_units": (1, 4096),
@@ -88,6 +89,7 @@ class Recipe:
             without labels compares the values of the outputs with those of the original.
         saliency: What makes channels redundant: a criterion, or a mix such as
             ``0.7*magnitude+0.3*taylor``.
+        measure_every: Saliency is measured in one of so many steps; more than 1 saves time.
         renormalise: Whether convolutions whose normalisations were folded away at export get new
             ones while they train: ``auto`` where the whole network looks so, ``on`` or ``off``.
         ignore_index: Label of positions that ``token-cross-entropy`` leaves out.
@@ -134,6 +136,7 @@ class Recipe:
     optimizer: str = "sgd"
     loss: str = "auto"
     saliency: str = "magnitude"
+    measure_every: int = 1
     renormalise: str = "auto"
     ignore_index: int = -100
     augment: str = "none"

@@ -415,4 +415,5 @@ def _optimizer(
         momentum=config.momentum if is_sgd else 0.0,
         nesterov=is_sgd,
         saliency=config.saliency,
+        measure_every=config.measure_every,
     )

@@ -54,6 +54,10 @@ Saliency = Annotated[
         "fisher-diagonal, cosine, paper, hesso, or a mix such as 0.7*magnitude+0.3*taylor."
     ),
 ]
+MeasureEvery = Annotated[
+    int | None,
+    typer.Option("--measure-every", help="Measure it in one of so many steps; default 1."),
+]
 Renormalise = Annotated[
     str | None,
     typer.Option(
@@ -182,6 +186,7 @@ def compress(
     optimizer: OptimizerName = None,
     loss: Loss = None,
     saliency: Saliency = None,
+    measure_every: MeasureEvery = None,
     renormalise: Renormalise = None,
     ignore_index: IgnoreIndex = None,
     augment: Augment = None,
@@ -228,6 +233,7 @@ def compress(
             "optimizer": optimizer,
             "loss": loss,
             "saliency": saliency,
+            "measure_every": measure_every,
             "renormalise": renormalise,
             "ignore_index": ignore_index,
             "augment": augment,

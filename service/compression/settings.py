@@ -24,6 +24,7 @@ def config_of(subject: Subject, imported: ImportedModule) -> TrainConfig:
         lr=recipe.lr,
         loss=recipe.loss,
         saliency=recipe.saliency,
+        measure_every=recipe.measure_every,
         renormalise=recipe.renormalise,
         ignore_index=recipe.ignore_index,
         augment=recipe.augment,

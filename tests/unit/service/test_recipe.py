@@ -23,6 +23,7 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"zzz": 3}, "unknown setting 'zzz'"),
         ({"epochs": 0}, "from 1"),
         ({"min_units": 0}, "from 1"),
+        ({"measure_every": 0}, "from 1"),
         ({"epochs": True}, "whole number"),
         ({"epochs": "three"}, "whole number"),
         ({"lr": "nan"}, "above 0"),

@@ -25,6 +25,12 @@ def test_phases_follow_each_other() -> None:
     assert [step for step in range(15) if PLAN.measures(step)] == [0, 1, 2, 3, 4, 5, 6]
 
 
+def test_measuring_less_often_keeps_the_last_step_before_each_decision() -> None:
+    measured = [step for step in range(15) if PLAN.measures(step, every=3)]
+    assert measured == [2, 3, 6]
+    assert [step for step in range(15) if PLAN.measures(step, every=99)] == [2, 6]
+
+
 def test_the_decay_is_linear_and_ends_at_exactly_zero() -> None:
     factors = [PLAN.decay_factor(step) for step in range(3, 7)]
     assert factors == [3 / 4, 2 / 3, 1 / 2, 0.0]
