@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizer.h2spg import H2SPG, Schedule
+from optimizer.h2spg import H2SPG, PenaltySettings, Schedule
 from optimizer.h2spg import state_keys as keys
 from tests.unit.optimizer.h2spg.units_of import (
     choose_nothing,
@@ -22,6 +22,7 @@ from tests.unit.optimizer.h2spg.units_of import (
 )
 
 PLAN = Schedule.regular(warm_up=4, periods=2, period_steps=5, total=24)
+STRONG = PenaltySettings(penalty=5.0, limit=1.0, epsilon=0.9995)  # units leave at once
 STOPS = (2, 6, 11, 17)  # one inside each phase
 PHASES = [str(PLAN.phase(stop)) for stop in STOPS]
 
@@ -184,8 +185,10 @@ def test_a_compiled_module_trains_and_loses_its_units() -> None:
         {"variant": "adamw"},
         {"saliency": "magnitude+taylor", "measure_every": 3},
         {"mode": "paper", "saliency": "paper", "averaging": 0.9},
+        {"mode": "paper", "saliency": "cosine", "penalty": STRONG},
+        {"mode": "paper", "variant": "adam", "saliency": "hesso", "penalty": STRONG},
     ],
-    ids=["sgd", "adamw", "mixture", "paper"],
+    ids=["sgd", "adamw", "mixture", "paper", "paper-zeroing", "paper-adam"],
 )
 def test_a_state_that_went_through_a_file_goes_on_bitwise(
     settings: dict[str, Any], stop: int
@@ -204,6 +207,8 @@ def test_a_state_that_went_through_a_file_goes_on_bitwise(
     again.load_state_dict(state)
     assert same(run(resumed, again, range(stop, 24)), whole.state_dict())
     assert again.redundant.sum() == 2
+    if settings.get("penalty") is STRONG:
+        assert again.zero.sum() == 2
 
 
 def choose_least(saliency: Tensor, removed: Tensor, fraction: float) -> Tensor:
