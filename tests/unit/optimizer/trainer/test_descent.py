@@ -82,6 +82,12 @@ def test_mixed_precision_moves_weights_in_float32(tmp_path: Path) -> None:
         assert moved
 
 
+def test_the_loss_is_taken_in_float32(tmp_path: Path) -> None:
+    one = setting(tmp_path, precision="bfloat16", loss="cross-entropy", label_smoothing=0.1)
+    assert one.loss_at(0).dtype is torch.float32
+    assert len(one.precision.widened([torch.ones(2).half(), torch.arange(2)])) == 2
+
+
 def test_evaluation_is_in_the_precision_of_the_file(tmp_path: Path) -> None:
     one = setting(tmp_path, precision="bfloat16")
     assert one.original == setting(tmp_path).original
