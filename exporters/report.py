@@ -221,10 +221,16 @@ def _row(title: str, before: float, after: float, form: str) -> str:
 
 
 def _training_notes(report: Mapping[str, Any]) -> list[str]:
-    count = report.get("training_summary", {}).get("renormalised", 0)
-    if not count:
-        return []
-    return [f"trained with {count} normalisations that the file lost; they are folded away again"]
+    summary, notes = report.get("training_summary", {}), []
+    count, halvings = summary.get("renormalised", 0), summary.get("halvings", 0)
+    if count:
+        text = f"trained with {count} normalisations that the file lost; they are folded away again"
+        notes.append(text)
+    if halvings:
+        notes.append(f"trained in parts of 1/{1 << halvings} of the size, for want of memory")
+    if summary.get("ended", "schedule") != "schedule":
+        notes.append(f"training ended early: {summary['ended'].replace('-', ' ')}")
+    return notes
 
 
 def _reasons(report: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -18,7 +18,8 @@ def with_channels_last(module: fx.GraphModule) -> TrainableGraph:
     Args:
         module: An imported module; its graph is not changed.
     """
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = channels_last(tensor.data)  # not module.to(), which fails at five axes
     graph = fx.Graph()
     made: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:

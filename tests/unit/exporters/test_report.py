@@ -128,6 +128,15 @@ def test_people_read_what_was_done_for_the_time_of_training() -> None:
     assert "trained with 7 normalisations" in to_text(make(training={"renormalised": 7}))
 
 
+def test_an_early_end_and_want_of_memory_are_noted() -> None:
+    text = to_text(make(training={"ended": "good-enough", "halvings": 2}))
+    assert "training ended early: good enough" in text
+    assert "in parts of 1/4 of the size" in text
+    plain = to_text(make(training={"ended": "schedule", "halvings": 0}))
+    assert "ended" not in plain
+    assert "parts of" not in plain
+
+
 def test_people_read_it_without_accuracy_and_latency_too() -> None:
     text = to_text(make(before=figures(4), after=figures(1)))
     assert "not measured" in text

@@ -68,3 +68,17 @@ def test_recomputing_changes_neither_values_nor_gradients(tmp_path: Path) -> Non
         assert one is not None
         assert other is not None
         assert torch.equal(one, other)
+
+
+def test_weights_of_five_axes_stay_as_they_are() -> None:
+    root = torch.nn.Module()
+    root.flat = torch.nn.Parameter(torch.ones(2, 3, 4, 4))
+    root.deep = torch.nn.Parameter(torch.ones(2, 3, 4, 4, 4))
+    graph = torch.fx.Graph()
+    both = graph.call_function(torch.sum, (graph.get_attr("deep"),))
+    graph.output(graph.call_function(torch.mul, (graph.get_attr("flat"), both)))
+    module = torch.fx.GraphModule(root, graph)
+    view = execution(layout="channels-last").of(module)
+    assert module.flat.stride()[1] == 1
+    assert module.deep.is_contiguous()
+    assert torch.equal(view(), module())
