@@ -3,15 +3,17 @@
 The module that owns the weights stays what it is; what runs is a view of it with the same tensors.
 """
 
+import torch
 from torch import fx, nn
 
 from optimizer.bridge.checkpointing import checkpointed
 from optimizer.bridge.layouts import with_channels_last
+from optimizer.bridge.writer import PROBES
 from optimizer.config import TrainConfig
 
 _CONVOLUTIONS = frozenset({"conv2d", "conv_transpose2d"})
 _FEWEST = 2  # convolutions over images: a patch embedding alone makes no image network
-_SHARE = 0.5  # of the weights: where most are in products, images are a small part of the work
+_SHARE = 0.5  # of the multiplications with weights
 
 
 class Execution:
@@ -45,19 +47,27 @@ class Execution:
 
 
 def is_of_images(module: fx.GraphModule) -> bool:
-    """Whether most weights of ``module`` are in several convolutions over images.
+    """Whether most of the work of ``module`` is in several convolutions over images.
 
     There a step with channels innermost takes 0.76 to 0.91 times as long (benchmarks/README.md);
     encoders gain nothing. A rule and no measurement, so that a run can be repeated bit for bit.
     """
     tensors = dict(module.named_parameters())
-    weights = {
-        str(node.args[1].target)
-        for node in module.graph.nodes
-        if getattr(node.target, "__name__", "") in _CONVOLUTIONS
-        and len(node.args) > 1
-        and isinstance(node.args[1], fx.Node)
-    }
-    held = [tensors[name].numel() for name in weights & set(tensors)]
-    total = sum(tensor.numel() for tensor in tensors.values() if tensor.dim() > 1)
-    return len(held) >= _FEWEST and sum(held) >= _SHARE * total
+    found, over_images, total = 0, 0.0, 0.0
+    for node in module.graph.nodes:
+        weights = [tensors.get(str(one.target)) for one in node.all_input_nodes]
+        largest = max((w.numel() for w in weights if w is not None and w.dim() > 1), default=0)
+        is_convolution = getattr(node.target, "__name__", "") in _CONVOLUTIONS
+        work = largest * _positions(node, channels=1 if is_convolution else -1)
+        total += work
+        if is_convolution and largest:
+            found, over_images = found + 1, over_images + work
+    return found >= _FEWEST and over_images >= _SHARE * total
+
+
+def _positions(node: fx.Node, *, channels: int) -> float:
+    """How often the weights of a layer are used per sample, by the shape of what it makes."""
+    made = node.meta.get(PROBES, (None,))[0]
+    if not isinstance(made, torch.Tensor) or made.dim() < 2 or not made.numel():
+        return 1.0
+    return made.numel() / (made.shape[0] * made.shape[channels])

@@ -73,7 +73,11 @@ class Precision:
 
 def _is_fast(module: nn.Module, device: torch.device) -> bool:
     full = all(one.dtype in _FULL for one in module.parameters())
-    return full and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return full and device.type == "cuda" and _has_bfloat16()
+
+
+def _has_bfloat16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))  # emulated, it is slow
 
 
 def _check(name: str, dtype: torch.dtype, module: nn.Module, device: torch.device) -> None:
@@ -83,6 +87,6 @@ def _check(name: str, dtype: torch.dtype, module: nn.Module, device: torch.devic
             "use 'float32', which leaves them as they are"
         )
         raise InputError(message, param="precision")
-    if device.type == "cuda" and dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and dtype is torch.bfloat16 and not _has_bfloat16():
         message = "this GPU does not compute in bfloat16; use 'float16' or 'float32'"
         raise InputError(message, param="precision")

@@ -97,6 +97,15 @@ def test_auto_is_float32_on_the_cpu(tmp_path: Path) -> None:
     assert setting(tmp_path, precision="auto").precision.dtype is None
 
 
+def test_a_gpu_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide, gpu = torch.nn.Linear(2, 2), torch.device("cuda")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
+        assert Precision("auto", wide, gpu).dtype is (torch.bfloat16 if has else None)
+    with pytest.raises(InputError, match="does not compute in bfloat16"):
+        Precision("bfloat16", wide, gpu)
+
+
 def test_weights_in_half_precision_are_not_mixed() -> None:
     half = torch.nn.Linear(2, 2).half()
     with pytest.raises(InputError, match="needs weights in float32") as caught:

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from onnx import numpy_helper
 
 from optimizer.config import TrainConfig
 from optimizer.trainer.execution import Execution, is_of_images
-from tests.unit.optimizer.trainer.images import bound, network
+from tests.unit.optimizer.trainer.images import CHANNELS, bound, network
 from tests.unit.optimizer.trainer.networks import imported as point_network
 
 
@@ -18,6 +20,21 @@ def execution(**settings: object) -> Execution:
 def test_networks_of_convolutions_are_told_from_others(tmp_path: Path) -> None:
     assert is_of_images(bound(network(), tmp_path)[1].module)
     assert not is_of_images(point_network().module)
+
+
+def test_it_is_the_work_that_counts_not_the_weights(tmp_path: Path) -> None:
+    model = network()
+    wide = numpy_helper.from_array(np.ones((4000, CHANNELS), np.float32), "out.weight")
+    bias = numpy_helper.from_array(np.zeros(4000, np.float32), "out.bias")
+    for proto in model.graph.initializer:
+        if proto.name in ("out.weight", "out.bias"):
+            proto.CopyFrom(wide if proto.name == "out.weight" else bias)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4000
+    module = bound(model, tmp_path)[1].module
+    # 32,000 products in the last layer, and 36 times 648 weights of convolutions: fewer
+    assert not is_of_images(module)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 12
+    assert is_of_images(bound(model, tmp_path)[1].module)
 
 
 @pytest.mark.parametrize(
