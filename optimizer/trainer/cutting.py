@@ -204,9 +204,12 @@ class Cutting(Generic[S]):
             yield tensors, None
 
     def _give_up(self, before: Cut | None, error: Exception) -> None:
-        """Go back to the form ``before``, which is known to be right."""
+        """Go back to the form ``before``, which is known to be right, or to the whole network."""
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        self._take(before)
+        try:
+            self._take(before)
+        except Exception:  # noqa: BLE001 - the surgeon no longer does what it did
+            self._take(None)
         message = f"training goes on without a further cut: {reason}"
         self._hooks.event(TrainEvent(code="cutting-skipped", message=message))
 

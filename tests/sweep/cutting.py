@@ -124,9 +124,9 @@ def differences(case: Case, solutions: Sequence[Solution]) -> Iterator[tuple[str
         yield f"restored {changed[:3]}", float(len(changed))
 
 
-def case_of(path: Path, *, batch: int = _BATCH) -> Case:
-    """The model of a file with random inputs."""
-    loaded = load_model(path)
+def case_of(source: Path | bytes, *, batch: int = _BATCH) -> Case:
+    """A model with random inputs."""
+    loaded = load_model(source)
     analysis = analyze(loaded)
     imported = import_model(analysis.maskable())
     rng = np.random.default_rng(0)
