@@ -36,7 +36,7 @@ from optimizer.trainer.losses import as_tuple
 from optimizer.trainer.setting import prepare
 
 WIDTHS, SIZE, CLASSES = (32, 64, 128), 16, 10
-NUM_TRAIN, NUM_VALIDATION = 640, 64
+NUM_TRAIN, NUM_VALIDATION = 1600, 160
 TARGET = 0.3
 ARMS = ("cut", "zeros", "plain")
 

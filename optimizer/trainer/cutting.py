@@ -86,6 +86,9 @@ class Cutting(Generic[S]):
         batch = self._probe()
         expected = self._outputs(batch)
         failure: Exception | None = None
+        state = [
+            (store, dict(store), self._whole_state(store, path)) for store, path in self._stores()
+        ]
         try:
             self._take(wanted)
             _compare(expected, self._outputs(batch))
@@ -93,6 +96,9 @@ class Cutting(Generic[S]):
             failure = error
         if not self._setting.processes.all(failure is None):
             self._give_up(before, failure or CutError("another process could not make it"))
+            self._make_sure(expected, batch)
+            for store, present, whole in state:
+                store.update(present if self._current == before else whole)
             return None
         self._hooks.alive()
         gained = {
@@ -187,11 +193,18 @@ class Cutting(Generic[S]):
         if not self._shrinker.is_cut:
             return
         for store, path in self._stores():
-            for key, tensor in store.items():
-                if _follows(key, tensor, self._shrinker.shape(path or key)):
-                    store[key] = self._shrinker.expanded(path or key, tensor)
+            store.update(self._whole_state(store, path))
         self._shrinker.restore()
         self._current = None
+
+    def _whole_state(self, store: Mapping[str, Tensor], path: str | None) -> dict[str, Tensor]:
+        """What ``store`` holds, in whole shape; 0 where something is cut out."""
+        return {
+            key: self._shrinker.expanded(path or key, tensor)
+            if _follows(key, tensor, self._shrinker.shape(path or key))
+            else tensor
+            for key, tensor in store.items()
+        }
 
     def _stores(self) -> Iterator[tuple[dict[str, Tensor], str | None]]:
         """What goes with the parameters, and the path of the one; None where keys are paths."""
@@ -235,6 +248,14 @@ class Cutting(Generic[S]):
             parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
             return self._shrinker.path(parameters[int(number)]) if number.isdecimal() else None
         return rest if rest in self._shrinker.names else None
+
+    def _make_sure(self, expected: list[tuple[Tensor, ...]], batch: Batch) -> None:
+        """Go back to the whole network unless the one that is left gives what it gave before."""
+        if self._current is not None:
+            try:
+                _compare(expected, self._outputs(batch))
+            except CutError:
+                self._take(None)
 
     def _removed(self, cut: Cut | None) -> Tensor:
         removed_U = torch.zeros(self._optimizer.units.num_units, dtype=torch.bool)
