@@ -80,17 +80,17 @@ class _WholeBatch(torch.autograd.Function):
         ctx: Any, gradient: Tensor, *_unused: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
         x, scale, mean, inverse, count = ctx.saved_tensors
-        wide = x.to(mean.dtype)
         gradient = gradient.to(mean.dtype)
         axes = _axes(x)
-        centred = (wide - _laid(mean, x)) * _laid(inverse, x)
+        centred = x.to(mean.dtype) - _laid(mean, x)
         sum_here = gradient.sum(axes)
-        product_here = (gradient * centred).sum(axes)
+        product_here = (gradient * centred).sum(axes) * inverse
         sums = torch.stack([sum_here, product_here]).double()
         dist.all_reduce(sums)
         sum_of_all, product_of_all = (sums / count).to(mean.dtype)
-        inner = gradient - _laid(sum_of_all, x) - centred * _laid(product_of_all, x)
-        of_x = inner * _laid(inverse * scale.to(mean.dtype), x)
+        factor = inverse * scale.to(mean.dtype)
+        of_x = centred.mul_(_laid(-factor * inverse * product_of_all, x))
+        of_x.addcmul_(gradient, _laid(factor, x)).sub_(_laid(factor * sum_of_all, x))
         return of_x.to(x.dtype), product_here.to(scale.dtype), sum_here.to(scale.dtype), None
 
 
