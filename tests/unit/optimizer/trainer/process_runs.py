@@ -26,7 +26,9 @@ from graph_analysis.testing import control_flow
 from optimizer.bridge.binding import bind
 from optimizer.bridge.module import ImportedModule, import_model
 from optimizer.bridge.ops.normalization import AlwaysBatchNorm, BatchNorm
+from optimizer.h2spg import UnitLayout, UnitSlices
 from optimizer.trainer import ArrayData, Arrays, Hooks, Progress, Stopped, TrainConfig, train
+from optimizer.trainer.evaluation import ablation_losses
 from optimizer.trainer.process_group import current
 from optimizer.trainer.processes import no_sync
 from optimizer.trainer.sharing import shared_loss
@@ -61,12 +63,15 @@ class Failure:
     param: str | None = None
 
 
-def network(*, normalised: bool, dropout: float = 0.0, unused: bool = False) -> onnx.ModelProto:
+def network(
+    *, normalised: bool, dropout: float = 0.0, seeded: bool = True, unused: bool = False
+) -> onnx.ModelProto:
     """conv - norm - relu - (conv - norm - relu - conv) + skip - pool - head, in double precision.
 
     Args:
         normalised: With BatchNormalization behind each convolution.
-        dropout: Before the head, with a seed of the file's own.
+        dropout: Before the head.
+        seeded: Whether the file gives it a seed of its own.
         unused: With a second output that the loss does not look at, and a weight of its own.
     """
     rng = np.random.default_rng(3)
@@ -103,7 +108,8 @@ def network(*, normalised: bool, dropout: float = 0.0, unused: bool = False) -> 
     last = "flat"
     if dropout:
         weights["ratio"] = np.array(dropout)
-        nodes.append(helper.make_node("Dropout", ["flat", "ratio"], ["kept"], seed=5))
+        own = {"seed": 5} if seeded else {}
+        nodes.append(helper.make_node("Dropout", ["flat", "ratio"], ["kept"], **own))
         last = "kept"
     weights["head.w"], weights["head.b"] = rng.normal(0, 0.4, (8, 4)), rng.normal(0, 0.1, 4)
     nodes.append(helper.make_node("Gemm", [last, "head.w", "head.b"], ["y"]))
@@ -412,6 +418,20 @@ def clock_readings() -> list[int]:
 
     heard = current().hooks(Hooks(clock=clock))
     return [round(heard.clock()) for _ in range(3)]
+
+
+def ablated() -> list[float]:
+    """What the loss rises by without each of three units, of which each process tries some."""
+    weights = torch.tensor([[1.0], [2.0], [4.0]])
+    slices = [UnitSlices(weights, 0, torch.arange(3))]
+    layout = UnitLayout(slices, num_units=3, pool_of_unit=torch.zeros(3, dtype=torch.int64))
+    rises = ablation_losses(
+        layout,
+        torch.ones(3, dtype=torch.bool),
+        lambda: -float(weights.sum()),
+        processes=current(),
+    )
+    return rises.tolist()
 
 
 def some_draws() -> list[list[float]]:

@@ -95,9 +95,11 @@ def test_without_synchronised_statistics_the_processes_still_agree(pair: Pair) -
     assert distance(first, runs.run(settings, normalised=True)) > 1e-4
 
 
-@pytest.mark.parametrize("stop", [2, 6, 10, 15])
-def test_a_resumed_run_of_two_is_bitwise_the_run(pair: Pair, tmp_path: Path, stop: int) -> None:
-    network = {"normalised": True, "dropout": 0.3}
+@pytest.mark.parametrize(("stop", "seeded"), [(2, True), (6, False), (10, True), (15, False)])
+def test_a_resumed_run_of_two_is_bitwise_the_run(
+    pair: Pair, tmp_path: Path, stop: int, seeded: bool
+) -> None:
+    network = {"normalised": True, "dropout": 0.3, "seeded": seeded}
     whole, _ = pair.do(runs.run, {"batch_size": 7}, **network)
     stopped = pair.do(
         runs.run, {"batch_size": 7}, checkpoints=tmp_path, stop_before=stop, **network
@@ -129,6 +131,10 @@ def test_a_time_budget_goes_by_one_clock(pair: Pair) -> None:
 
 def test_the_clock_is_that_of_the_first_process(pair: Pair) -> None:
     assert pair.do(runs.clock_readings) == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_structures_are_tried_by_all_processes_together(pair: Pair) -> None:
+    assert pair.do(runs.ablated) == [[1.0, 2.0, 4.0]] * 2
 
 
 def test_what_drops_differs_between_processes_and_steps(pair: Pair) -> None:
