@@ -7,7 +7,9 @@ every part of what a walk lets go is valid (``growth``).
 1. Fill up: what went last comes back first, wherever it still fits.
 2. Exchange: something comes back and something else goes instead, where the two differ by what is
    left of the budget; of those that land closely, the one that departs least from the order.
-3. In a small network, every combination there is.
+3. Where the budget is missed by more than 1 % of the whole: one structure stays that would have
+   gone, or goes that would have stayed, and the order is gone along with that settled.
+4. In a small network, every combination there is.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +25,8 @@ from graph_analysis.growth import Growth
 Counts = dict[str, int]
 TOLERANCE = 0.01  # of the whole: a budget that is met so closely is met
 _CLOSE = 0.01  # of the budget: so closely, and nothing is tried any more
-_MOST_COMBINATIONS = 4096  # of a network small enough to try all of them
+_MOST_STRUCTURES = 64  # that are settled one way and the other
+_MOST_COMBINATIONS = 16384  # of a network small enough to try all of them
 _MOST_MOVES = 1200  # that are paired with each other
 _NEAR_OPTIONS = 4  # that one exchange tries in turn; further ones are 1.5 times as far each
 _TRIED = 64  # pairs that are counted exactly in one round
@@ -98,6 +101,8 @@ class Landing:
             if self.budget.is_near(cost):
                 return counts, cost
             found = self._exchange(counts, cost)
+            if found is None and not self.budget.is_met(cost):
+                found = self._settled(cost)
             if found is None:
                 break
             counts, cost = self._fill(*found)
@@ -183,6 +188,36 @@ class Landing:
                 best = other, exact
         return best
 
+    def _settled(self, cost: float) -> tuple[Counts, float] | None:
+        """The best of what comes of settling one structure first; None if none is better."""
+        found = []
+        keys = [key for key in self.growth.units if key in self.structures]
+        for settled in [(key, goes) for key in keys[:_MOST_STRUCTURES] for goes in (0, 1)]:
+            counts = self._shortest(*settled)
+            if counts is not None:
+                counts, other = self._fill(counts, self.cost(counts))
+                if other > cost:
+                    found.append((self.budget.is_met(other), other, counts))
+        if not found:
+            return None
+        met = [entry for entry in found if entry[0]]
+        if met:
+            _, other, counts = min(met, key=lambda entry: self._departure(entry[2]))
+        else:
+            _, other, counts = max(found, key=lambda entry: entry[1])
+        return counts, other
+
+    def _shortest(self, key: str, goes: int) -> Counts | None:
+        """The shortest prefix of the order that fits with one structure settled."""
+
+        def prefix(count: int) -> Counts:
+            return {**self.growth.counts(count, self.step), key: goes}
+
+        high = len(self.growth.order)
+        if not self.budget.fits(self.cost(prefix(high))):
+            return None
+        return prefix(smallest(high, lambda n: self.budget.fits(self.cost(prefix(n)))))
+
     def _moves(self, counts: Counts, *, is_met: bool) -> list[tuple[str, int]]:
         """Options of single groups beside those that are taken.
 
@@ -223,3 +258,20 @@ def _distances(length: int) -> list[int]:
         found.append(distance)
         distance = max(distance + 1, distance * 3 // 2 if distance >= _NEAR_OPTIONS else 0)
     return found
+
+
+def smallest(high: int, holds: Callable[[int], bool]) -> int:
+    """The smallest number up to ``high``, where it holds, for which it holds."""
+    low = 0
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _near_integer(value: float) -> float:
+    """The integer that a product of a share and a whole was meant to be, if it is next to one."""
+    return float(round(value)) if abs(value - round(value)) < 1e-6 * max(1.0, value) else value

@@ -3,7 +3,7 @@
 ``Selection`` grows a solution towards a target; ``solve`` is the one-shot use of it without data.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import floor, gcd, inf, log10
 from typing import Any, Literal
 
@@ -14,12 +14,14 @@ from onnx import numpy_helper
 from graph_analysis.counting import Counting, Price, price_of
 from graph_analysis.errors import InputError, TargetUnreachableError
 from graph_analysis.growth import Candidate, Growth
-from graph_analysis.landing import Budget, Landing
+from graph_analysis.landing import Budget, Landing, smallest
 from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import Group
 from graph_analysis.solution import Solution
 
 Quantity = Literal["macs", "parameters", "bytes", "latency"]
+_RULED_OUT = 16  # structures that are tried though others rule them out
+_FEW_STRUCTURES = 128  # so many, and there is time to try them in orders drawn at random
 _RANDOM_ORDERS = 8  # of structures, where those of saliency and worth do not reach the target
 Saliency = Mapping[str, npt.NDArray[np.float64]]
 
@@ -136,7 +138,8 @@ class Selection:
             yield self._grown(self._candidates(saliency), {})
         if not self._structures:
             return
-        for by in ("macs", "parameters", *range(_RANDOM_ORDERS)):
+        few = len(self._structures) <= _FEW_STRUCTURES
+        for by in ("macs", "parameters", *range(_RANDOM_ORDERS if few else 0)):
             first = structures_first(self._analysis, saliency, by=by)
             yield self._grown(self._candidates(first), {})
 
@@ -144,31 +147,45 @@ class Selection:
         return self._counting(growth).cost(growth.counts(len(growth.order), self._step))
 
     def _met(self, growth: Growth, budget: Budget) -> tuple[Growth, dict[str, int]]:
-        """What meets the budget, with the growth that its counts belong to.
+        """What meets the budget, or comes nearest; with the growth that its counts belong to."""
+        best_cost, best = -inf, (growth, dict[str, int]())
+        for landing, counts in self._landings(growth, budget):
+            for land in (landing.land, landing.land_exhaustively):
+                counts, cost = land(counts)
+                if cost > best_cost:
+                    best_cost, best = cost, (landing.growth, counts)
+                if budget.is_met(cost):
+                    return landing.growth, counts
+        return best
 
-        The shortest prefix that fits; where it ends in a structure that is more than was left of
-        the budget, the order goes on without that one. Then the end game of ``landing``.
+    def _landings(self, growth: Growth, budget: Budget) -> Iterator[tuple[Landing, dict[str, int]]]:
+        """Ways to meet a budget, each with a choice within it; the next if one does not.
+
+        1. The shortest prefix of the order that fits; where it ends in a structure that is more
+           than was left of the budget, the order goes on without that one.
+        2. The shortest prefix as it is.
+        3. The order with a structure first that others ruled out.
         """
-        landings: list[tuple[Growth, Landing, dict[str, int]]] = []
+        found: list[tuple[Landing, dict[str, int]]] = []
+        whole = growth
         while (count := self._shortest_prefix(growth, budget)) is not None:
             counting, counts = self._counting(growth), growth.counts(count, self._step)
-            landings.append((growth, self._landing(growth, counting, budget, count), counts))
+            found.append((self._landing(growth, counting, budget, count), counts))
             is_met = budget.is_met(counting.cost(counts))
             if is_met or not count or growth.order[count - 1][0] not in self._structures:
                 break
             without = [*growth.order[: count - 1], *growth.order[count:]]
             growth = self._grown(without, growth.answers_before(count - 1))
-        best_cost, best = -inf, (growth, landings[-1][2])
-        for place in dict.fromkeys((len(landings) - 1, 0)):
-            growth, landing, counts = landings[place]
-            counts, cost = landing.land(counts)
-            if cost > best_cost:
-                best_cost, best = cost, (growth, counts)
-            if budget.is_met(cost):
-                return best
-        growth, landing, counts = landings[0]
-        counts, cost = landing.land_exhaustively(counts)
-        return (growth, counts) if cost > best_cost else best
+        yield found[-1]
+        yield found[0]
+        refused = [entry for entry in whole.order if entry[0] not in whole.units]
+        for entry in [e for e in refused if e[0] in self._structures][:_RULED_OUT]:
+            order = [entry, *(other for other in whole.order if other != entry)]
+            growth = self._grown(order, {})
+            count = self._shortest_prefix(growth, budget)
+            if count is not None:
+                counts = growth.counts(count, self._step)
+                yield self._landing(growth, self._counting(growth), budget, count), counts
 
     def _landing(self, growth: Growth, counting: Counting, budget: Budget, count: int) -> Landing:
         return Landing(
@@ -188,12 +205,12 @@ class Selection:
         """The part of ``counts`` that comes first in the order and meets a larger budget."""
         counting = self._counting(growth)
 
-        def first(count: int) -> dict[str, int]:
+        def part(count: int) -> dict[str, int]:
             prefix = growth.counts(count, self._step)
             return {key: min(goes, counts.get(key, 0)) for key, goes in prefix.items()}
 
-        count = _first(len(growth.order), lambda n: budget.fits(counting.cost(first(n))))
-        return first(count)
+        count = smallest(len(growth.order), lambda n: budget.fits(counting.cost(part(n))))
+        return part(count)
 
     def _unreachable(self, target_ratio: float, best: float) -> TargetUnreachableError:
         message = f"a target of {target_ratio:.3g} of the {self._quantity} cannot be reached"
@@ -209,7 +226,7 @@ class Selection:
         def fits(count: int) -> bool:
             return budget.fits(counting.cost(growth.counts(count, self._step)))
 
-        return _first(len(growth.order), fits) if fits(len(growth.order)) else None
+        return smallest(len(growth.order), fits) if fits(len(growth.order)) else None
 
     def _candidates(self, saliency: Saliency) -> list[Candidate]:
         found = []
@@ -274,23 +291,6 @@ def structures_first(
     ranks = np.argsort(np.argsort(values, kind="stable")).tolist()
     first = {key: np.full(1, lowest - len(keys) + n) for key, n in zip(keys, ranks, strict=True)}
     return {**saliency, **first}
-
-
-def _first(high: int, holds: Callable[[int], bool]) -> int:
-    """The smallest number up to ``high``, where it holds, for which it holds."""
-    low = 0
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return high
-
-
-def _near_integer(value: float) -> float:
-    """The integer that a product of a share and a whole was meant to be, if it is next to one."""
-    return float(round(value)) if abs(value - round(value)) < 1e-6 * max(1.0, value) else value
 
 
 def rounded_up(ratio: float) -> str:

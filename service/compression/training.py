@@ -25,7 +25,7 @@ from service.datasets import Split
 from service.faults import fault
 from service.recipe import Recipe
 
-_OVERSHOT = 0.05  # of the whole
+_OVERSHOT = 0.01  # of the whole
 
 
 def train_stage(
@@ -81,8 +81,9 @@ def _say_if_overshot(subject: Subject, solution: Solution, report: Report) -> No
     if left >= target - _OVERSHOT:
         return
     message = (
-        f"{left:.1%} of the {quantity} remain, less than the {target:.1%} that were asked for: "
-        "what can go comes in pieces as large as that; a smaller multiple may help"
+        f"{left:.1%} of the {quantity} remain, {1 - left / target:.1%} less than the {target:.1%} "
+        "that were asked for: what can go comes in pieces as large as that; a smaller multiple may "
+        "help"
     )
     say(report, "target-overshot", message, {"remaining": left, "target": target})
 
