@@ -26,7 +26,6 @@ Counts = dict[str, int]
 TOLERANCE = 0.01  # of the whole: a budget that is met so closely is met
 _CLOSE = 0.01  # of the budget: so closely, and nothing is tried any more
 _MOST_STRUCTURES = 64  # that are settled one way and the other
-_MOST_COMBINATIONS = 16384  # of a network small enough to try all of them
 _MOST_MOVES = 1200  # that are paired with each other
 _NEAR_OPTIONS = 4  # that one exchange tries in turn; further ones are 1.5 times as far each
 _TRIED = 64  # pairs that are counted exactly in one round
@@ -108,15 +107,15 @@ class Landing:
             counts, cost = self._fill(*found)
         return counts, cost
 
-    def land_exhaustively(self, counts: Counts) -> tuple[Counts, float]:
-        """The best of all combinations, where there are few; else ``counts``.
+    def land_exhaustively(self, counts: Counts, most: int) -> tuple[Counts, float]:
+        """The best of all combinations, where there are at most so many; else ``counts``.
 
         It need not resemble ``counts`` at all, so it is for budgets that cannot be met otherwise.
         """
         cost = self.cost(counts)
         keys = list(self.growth.units)
         options = [self._of(key) for key in keys]
-        if prod(len(own) for own in options) > _MOST_COMBINATIONS:
+        if prod(len(own) for own in options) > most:
             return counts, cost
         near: list[tuple[float, Counts, float]] = []
         for chosen in product(*options):

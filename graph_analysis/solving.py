@@ -20,6 +20,7 @@ from graph_analysis.search_space import Group
 from graph_analysis.solution import Solution
 
 Quantity = Literal["macs", "parameters", "bytes", "latency"]
+_COMBINATIONS = (16384, 16384, 1024)  # tried of a small network, each time a budget is missed
 _RULED_OUT = 16  # structures that are tried though others rule them out
 _FEW_STRUCTURES = 128  # so many, and there is time to try them in orders drawn at random
 _RANDOM_ORDERS = 8  # of structures, where those of saliency and worth do not reach the target
@@ -149,13 +150,15 @@ class Selection:
     def _met(self, growth: Growth, budget: Budget) -> tuple[Growth, dict[str, int]]:
         """What meets the budget, or comes nearest; with the growth that its counts belong to."""
         best_cost, best = -inf, (growth, dict[str, int]())
-        for landing, counts in self._landings(growth, budget):
-            for land in (landing.land, landing.land_exhaustively):
-                counts, cost = land(counts)
-                if cost > best_cost:
-                    best_cost, best = cost, (landing.growth, counts)
-                if budget.is_met(cost):
-                    return landing.growth, counts
+        for number, (landing, start) in enumerate(self._landings(growth, budget)):
+            counts, cost = landing.land(start)
+            if not budget.is_met(cost):
+                most = _COMBINATIONS[min(number, len(_COMBINATIONS) - 1)]
+                counts, cost = landing.land_exhaustively(counts, most)
+            if cost > best_cost:
+                best_cost, best = cost, (landing.growth, counts)
+            if budget.is_met(cost):
+                break
         return best
 
     def _landings(self, growth: Growth, budget: Budget) -> Iterator[tuple[Landing, dict[str, int]]]:
@@ -164,7 +167,8 @@ class Selection:
         1. The shortest prefix of the order that fits; where it ends in a structure that is more
            than was left of the budget, the order goes on without that one.
         2. The shortest prefix as it is.
-        3. The order with a structure first that others ruled out.
+        3. The order with a structure first that others ruled out; with all of these first, and
+           with all structures first, the most salient before the others.
         """
         found: list[tuple[Landing, dict[str, int]]] = []
         whole = growth
@@ -178,10 +182,10 @@ class Selection:
             growth = self._grown(without, growth.answers_before(count - 1))
         yield found[-1]
         yield found[0]
-        refused = [entry for entry in whole.order if entry[0] not in whole.units]
-        for entry in [e for e in refused if e[0] in self._structures][:_RULED_OUT]:
-            order = [entry, *(other for other in whole.order if other != entry)]
-            growth = self._grown(order, {})
+        erasable = [entry for entry in whole.order if entry[0] in self._structures]
+        refused = [entry for entry in erasable if entry[0] not in whole.units][:_RULED_OUT]
+        for ahead in (*([entry] for entry in refused), refused, refused[::-1], erasable[::-1]):
+            growth = self._grown([*ahead, *(e for e in whole.order if e not in ahead)], {})
             count = self._shortest_prefix(growth, budget)
             if count is not None:
                 counts = growth.counts(count, self._step)

@@ -23,7 +23,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import exp, gcd, log
 from pathlib import Path
@@ -202,15 +202,17 @@ def main() -> int:
             for ratio in _GRID
         ]
     found = _try_all(pairs, build, cuts=not options.grid)
+    summary = {"seed": options.seed, "budgets": [outcome.as_row() for outcome in found]}
+    _write(options.results, summary)
     bounds = [] if options.grid or options.no_bounds else _try_all(_least(names), build, cuts=True)
-    if options.results:
-        summary = {
-            "seed": options.seed,
-            "budgets": [outcome.as_row() for outcome in found],
-            "next_to_nothing": [outcome.as_row() for outcome in bounds],
-        }
-        options.results.write_text(json.dumps(summary, indent=1) + "\n")
+    rows = [outcome.as_row() for outcome in bounds]
+    _write(options.results, {**summary, "next_to_nothing": rows})
     return 1 if any(outcome.failures for outcome in (*found, *bounds)) else 0
+
+
+def _write(results: Path | None, summary: Mapping[str, Any]) -> None:
+    if results is not None:
+        results.write_text(json.dumps(summary, indent=1) + "\n")
 
 
 def _least(names: list[str]) -> list[Pair]:
