@@ -63,11 +63,12 @@ class Scale:
     images: int | None = None
     epochs: int | None = None
 
-    def label(self, row: Row) -> str:
+    def label(self, row: Row, config: TrainConfig) -> str:
         """What stands beside the figures."""
         if self.images is None:
             return "full"
-        return f"scaled: {self.images:,} images, {self.epochs} epochs instead of {row.epochs}"
+        said = f"scaled: {self.images:,} images, {self.epochs} epochs instead of {row.epochs}"
+        return f"{said}, batches of {config.batch_size} at a learning rate of {config.peak_lr:.3g}"
 
 
 def arrays_of(splits: Splits, scale: Scale, seed: int) -> dict[str, Arrays]:
@@ -87,7 +88,7 @@ def settings_of(row: Row, scale: Scale, seed: int, device: str) -> TrainConfig:
     """The row's recipe as settings of the trainer."""
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     scratch = {"start": "scratch"} if "start" in known else {}
-    few = {} if scale.images is None else {"probe_samples": min(256, max(32, scale.images // 32))}
+    few = {} if scale.images is None else _for_few(scale.images, row.settings)
     return TrainConfig(
         target_ratio=row.target_ratio,
         quantity=row.quantity,
@@ -97,6 +98,16 @@ def settings_of(row: Row, scale: Scale, seed: int, device: str) -> TrainConfig:
         device=device,
         **{**row.settings, **few, **scratch},
     )
+
+
+def _for_few(images: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Smaller batches where there are few images, so that there are steps enough to search in."""
+    batch = min(settings["batch_size"], max(16, images // 64))
+    return {
+        "probe_samples": min(256, max(32, images // 32)),
+        "batch_size": batch,
+        "lr": settings["lr"] * batch / settings["batch_size"],
+    }
 
 
 def device_of(name: str) -> torch.device:
@@ -222,7 +233,7 @@ def run_row(
     return {
         "row": name,
         "section": row.section,
-        "label": scale.label(row),
+        "label": scale.label(row, config),
         "recipe": row.recipe,
         "target": {"ratio": row.target_ratio, "quantity": row.quantity},
         "kinds": sorted(kind.value for kind in row.kinds),

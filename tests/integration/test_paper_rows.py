@@ -123,7 +123,9 @@ def test_a_scaled_row_says_so_and_is_appended(
     paper.main()
     before, row = map(json.loads, out.read_text().splitlines())
     assert before == {"row": "before"}
-    assert row["label"] == "scaled: 48 images, 6 epochs instead of 100"
+    assert row["label"] == (
+        "scaled: 48 images, 6 epochs instead of 100, batches of 16 at a learning rate of 0.025"
+    )
     assert row["num_train"] == row["num_test"] == 48
     assert row["threads"] == torch_threads
     assert row["macs"] <= ROWS["demo_supnet"].target_ratio * row["full_macs"]
