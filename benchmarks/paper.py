@@ -302,10 +302,12 @@ def main() -> None:
 
 
 def _given() -> str:
-    """The arguments as typed, without the place of this machine's data."""
+    """The arguments as typed, without places of this machine."""
     given = sys.argv[1:]
     if "--data" in given:
         given[given.index("--data") + 1] = "FOLDER"
+    if "--out" in given:
+        del given[given.index("--out") : given.index("--out") + 2]
     return shlex.join(given)
 
 
