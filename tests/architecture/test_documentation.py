@@ -78,5 +78,11 @@ def test_every_code_that_is_raised_has_a_page() -> None:
     of_commands = {"output-not-writable", "solution-invalid", "model-unreadable"}
     of_the_client = {"service-unreachable"}
     of_events = {"schedule-compressed", "training-restarted", "training-resumed"}
-    of_events |= {"from-scratch", "batch-halved", "training-ended-early", "accuracy-drop-exceeded"}
+    of_events |= {
+        "cutting-skipped",
+        "from-scratch",
+        "batch-halved",
+        "training-ended-early",
+        "accuracy-drop-exceeded",
+    }
     assert raised - set(KINDS) - of_commands - of_the_client - of_events == set()
