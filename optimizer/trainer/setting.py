@@ -237,9 +237,7 @@ def prepare(
     if held_out is not None:
         validation = Batches(held_out, imported.input_names, config.batch_size)
     full_only = not imported.batch_is_free
-    if full_only and config.accumulate > 1:
-        message = "the model takes batches of one size only, so accumulate must be 1"
-        raise InputError(message, param="accumulate")
+    _check_parts(config, full_only=full_only)
     execution = Execution(config)
     precision = Precision(config.precision, module, device)
     teacher = Teacher(module)
@@ -247,13 +245,8 @@ def prepare(
     objective = _objective(teacher, probe, batches, config, device)
     first = probe.at(next(probe.in_order(full_only=True)))
     augmentation = augmentation_for(config, imported, first.inputs, objective)
-    started = None
-    if config.start == "scratch":
-        check_has_task(objective)
-        started = draw_weights(imported, seed=config.seed)
     by_samples = processes.is_alone or counts_samples(teacher, probe, device)
-    if objective.distillation_weight == 0:
-        teacher.retire()
+    started = _begin(imported, objective, teacher, config)
     if not full_only and augmentation is None:
         teacher.remember(batches, device, alive=alive)
     renormalised = with_normalisations(imported, probe, config, device)
@@ -298,6 +291,25 @@ def prepare(
     )
     check_same_run(processes, setting.identity(), batches)
     return _with_original(setting)
+
+
+def _check_parts(config: TrainConfig, *, full_only: bool) -> None:
+    if full_only and config.accumulate > 1:
+        message = "the model takes batches of one size only, so accumulate must be 1"
+        raise InputError(message, param="accumulate")
+
+
+def _begin(
+    imported: ImportedModule, objective: Objective, teacher: Teacher, config: TrainConfig
+) -> Started | None:
+    """Draw new weights if training is from scratch; a teacher that the loss ignores is let go."""
+    started = None
+    if config.start == "scratch":
+        check_has_task(objective)
+        started = draw_weights(imported, seed=config.seed)
+    if objective.distillation_weight == 0:
+        teacher.retire()
+    return started
 
 
 def _with_original(setting: Setting) -> Setting:
