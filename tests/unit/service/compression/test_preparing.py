@@ -182,7 +182,8 @@ def test_targets_of_a_regression_are_not_taken_for_classes(
 
 
 @pytest.mark.parametrize(
-    "settings", [{"loss": "mix"}, {"loss": "cross-entropy"}, {"max_accuracy_drop": 0.01}]
+    "settings",
+    [{"loss": "mix"}, {"start": "scratch"}, {"loss": "cross-entropy"}, {"max_accuracy_drop": 0.01}],
 )
 def test_what_needs_labels_says_so(tmp_path: Path, settings: dict[str, object]) -> None:
     run = digits_run(tmp_path / "run", y_train=None, y_val=None, y_test=None)
