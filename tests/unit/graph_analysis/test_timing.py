@@ -164,6 +164,17 @@ def test_the_model_finds_the_work_that_takes_the_time(seed: int) -> None:
     assert (model.weights >= 0).all()
 
 
+def test_a_cut_that_was_measured_is_predicted_better() -> None:
+    analysis = analysis_of(1)
+    machine = Machine(analysis, fixed=0.4, power=2.0)  # nothing like what a model can say
+    timing = machine.timing()
+    solution = _solutions(analysis)[2]
+    gone, remaining = analysis.gone(solution), analysis.survivors(solution)
+    before, after = timing.model, timing._refitted([solution])
+    errors = [abs(m.predict(gone, remaining) - machine.share(solution)) for m in (before, after)]
+    assert errors[1] < errors[0]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_original_takes_1_and_no_removal_takes_longer(seed: int) -> None:
     analysis = analysis_of(seed)
