@@ -120,7 +120,7 @@ def device_of(name: str) -> torch.device:
 def trained(network: nn.Module, arrays: Arrays, config: TrainConfig) -> nn.Module:
     """The full network by the same recipe: batches, rates, decay and clipping of the trainer.
 
-    SGD with Nesterov momentum or Adam; the learning rate rises, then falls by a cosine to 0.
+    SGD with Nesterov momentum; the learning rate rises, then falls by a cosine to 0.
     """
     device = device_of(config.device)
     network = network.to(device).train()

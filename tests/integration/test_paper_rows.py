@@ -12,6 +12,8 @@ from benchmarks import paper, paper_data
 from benchmarks.paper_data import READERS, MissingDataError, Split
 from benchmarks.paper_rows import ROWS
 from benchmarks.zoo.catalogue import NETWORKS
+from benchmarks.zoo.exporting import exported
+from graph_analysis import AnalysisOptions, analyze, load_model, solve
 from optimizer.config import TrainConfig
 
 
@@ -99,6 +101,21 @@ def test_every_row_has_a_network_and_legal_settings(name: str) -> None:
     config = paper.settings_of(row, paper.Scale(), 0, "cpu")
     assert isinstance(config, TrainConfig)
     assert config.epochs == row.epochs
+
+
+@pytest.mark.parametrize("name", [n for n, r in ROWS.items() if r.network != "darts_8"])
+def test_every_target_can_be_reached_with_what_may_go(name: str) -> None:
+    row = ROWS[name]
+    network = NETWORKS[row.network]
+    loaded = load_model(exported(network.build(), network.image).SerializeToString())
+    analysis = analyze(loaded, options=AnalysisOptions(kinds=row.kinds))
+    solution = solve(analysis, target_ratio=row.target_ratio, quantity=row.quantity)
+    left, whole = (
+        (analysis.macs(solution), analysis.space.model.macs)
+        if row.quantity == "macs"
+        else (analysis.parameters(solution), analysis.space.model.parameters)
+    )
+    assert left <= row.target_ratio * whole
 
 
 def test_a_subset_is_drawn_by_the_seed() -> None:
