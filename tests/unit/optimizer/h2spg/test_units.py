@@ -76,3 +76,25 @@ def test_a_pool_for_every_unit_and_one_device() -> None:
             num_units=1,
             pool_of_unit=torch.zeros(1),
         )
+
+
+def test_units_follow_tensors_that_lost_positions() -> None:
+    """Their size is still that of all members: what is left is as salient as it was."""
+    weight = torch.ones(3, 2)
+    layout = UnitLayout(
+        [
+            UnitSlices(weight, 0, torch.tensor([0, 1, 2])),
+            UnitSlices(weight, 1, torch.tensor([3, 4])),
+        ],
+        num_units=5,
+        pool_of_unit=torch.zeros(5, dtype=torch.int64),
+    )
+    size = layout.size.clone()
+    weight.data = weight.data[[0, 2]][:, [1]]
+    layout.replace_slices(
+        [UnitSlices(weight, 0, torch.tensor([0, 2])), UnitSlices(weight, 1, torch.tensor([4]))]
+    )
+    assert torch.equal(layout.size, size)
+    assert layout.sums([weight]).tolist() == [1, 0, 1, 0, 2]
+    places = layout.positions(torch.tensor([False, True, True, True, False]))
+    assert [(place.dim, place.index.tolist()) for place in places] == [(0, [1])]
