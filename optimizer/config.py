@@ -75,6 +75,8 @@ class TrainConfig:
             ``mix`` insists on labels, ``distillation`` uses none, the name of a task uses nothing
             else (``trainer.choosing``); ``mse`` without such labels distils by values.
         distillation_weight: Share of distillation in the mix (0..1).
+        feature_weight: Of the distance to the original at ends of segments, beside the loss; 0 is
+            off.
         temperature: Softens both sides of the distillation of class scores.
         label_smoothing: Of the cross-entropy.
         ignore_index: Label of positions that ``token-cross-entropy`` leaves out.
@@ -131,6 +133,7 @@ class TrainConfig:
     checkpointing: int = 1
     loss: str = "auto"
     distillation_weight: float = 0.9
+    feature_weight: float = 0.0
     temperature: float = 4.0
     label_smoothing: float = 0.0
     ignore_index: int = -100
@@ -236,6 +239,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("checkpointing", "whole, at least 1", _is_whole(1)),
     ("loss", ", ".join(LOSSES), _is_one_of(LOSSES)),
     ("distillation_weight", "0 to 1", _is_between(0.0, 1.0)),
+    ("feature_weight", "0 or more", _is_between(0.0, _MOST)),
     ("temperature", "above 0", _POSITIVE),
     ("label_smoothing", "0 to 1", _is_between(0.0, 1.0)),
     ("ignore_index", "whole", _is_whole(-(1 << 62))),

@@ -19,6 +19,8 @@ class Settings(Protocol):
     @property
     def loss(self) -> str: ...  # noqa: D102
     @property
+    def feature_weight(self) -> float: ...  # noqa: D102
+    @property
     def early_stop(self) -> bool: ...  # noqa: D102
     @property
     def max_accuracy_drop(self) -> float | None: ...  # noqa: D102
@@ -56,6 +58,9 @@ def _of_scratch(settings: Settings) -> list[tuple[str, str]]:
     if settings.loss in TEACHER_LOSSES:
         text = f"loss={settings.loss!r} learns from the original, which start='scratch' leaves out"
         found.append(("loss", text))
+    if settings.feature_weight:
+        text = "feature_weight learns from the original, which start='scratch' leaves out"
+        found.append(("feature_weight", text))
     if settings.max_accuracy_drop is not None:
         text = "start='scratch' has no original accuracy that max_accuracy_drop could count from"
         found.append(("max_accuracy_drop", text))

@@ -59,10 +59,11 @@ _REAL = {
     "time_budget": (0.0, 1e9),
     "max_accuracy_drop": (0.0, 1.0),
     "augment_magnitude": (0.0, 1.0),
+    "feature_weight": (0.0, 1e6),
     "mixup": (0.0, 10.0),
     "cutmix": (0.0, 10.0),
 }
-_MAY_BE_LEAST = ("max_accuracy_drop", "augment_magnitude", "mixup", "cutmix")
+_MAY_BE_LEAST = ("max_accuracy_drop", "augment_magnitude", "mixup", "cutmix", "feature_weight")
 _BELOW_ONE = (*_RATIOS, "ema_decay")
 _FLAGS = ("early_stop",)
 _TRUTHS = {"true": True, "false": False, "on": True, "off": False}
@@ -92,6 +93,7 @@ class Recipe:
         measure_every: Saliency is measured in one of so many steps; more than 1 saves time.
         renormalise: Whether convolutions whose normalisations were folded away at export get new
             ones while they train: ``auto`` where the whole network looks so, ``on`` or ``off``.
+        feature_weight: Of the distance to the original inside of the network, beside the loss.
         ignore_index: Label of positions that ``token-cross-entropy`` leaves out.
         augment: What training images go through: ``none``, ``flip-crop`` or ``rand``; not for
             pictures that mean something else when mirrored (digits, letters).
@@ -138,6 +140,7 @@ class Recipe:
     saliency: str = "magnitude"
     measure_every: int = 1
     renormalise: str = "auto"
+    feature_weight: float = 0.0
     ignore_index: int = -100
     augment: str = "none"
     augment_magnitude: float = 0.3

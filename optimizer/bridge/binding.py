@@ -6,20 +6,21 @@ stay on this side.
 Shape letters: U units, numbered through all groups in the order of the search space.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from graph_analysis.pipeline import Analysis
 from graph_analysis.search_space import GroupKind, WeightSlices
 from graph_analysis.solution import Solution
 from graph_analysis.solving import Quantity, Selection
 from graph_analysis.timing import Timing
+from optimizer.bridge.features import FeatureFinder, Place
 from optimizer.bridge.module import ImportedModule
 from optimizer.h2spg import NO_UNIT, UnitLayout, UnitSlices
 
@@ -177,6 +178,23 @@ class Binding:
     def solution(self, removed_U: Tensor) -> Solution:
         """The solution of the bool ``removed_U`` (U,); units that died with others are left out."""
         return self.selection(self.analysis, removed=self.removed_by_group(removed_U)).solution()
+
+    def feature_names(self, module: fx.GraphModule, most: int) -> tuple[str, ...]:
+        """Tensors inside of ``module`` that can be compared with the original's."""
+        return FeatureFinder(self.analysis).names(module, most)
+
+    def feature_places(
+        self, names: Sequence[str], removed_U: Tensor, cut_U: Tensor | None = None
+    ) -> tuple[Place, ...]:
+        """What is left of ``names`` without the units of the bool ``removed_U`` (U,).
+
+        Args:
+            names: Tensors of the whole network.
+            removed_U: All units that go.
+            cut_U: Those of them that the module does not have any more.
+        """
+        cut = None if cut_U is None else self.solution(cut_U)
+        return FeatureFinder(self.analysis).places(names, self.solution(removed_U), cut)
 
     def removed_by_group(self, removed_U: Tensor) -> dict[str, list[int]]:
         """Group id -> units of the bool ``removed_U`` (U,), for groups that lose any."""

@@ -37,7 +37,7 @@ from optimizer.bridge.unknown import (
     untranslatable,
 )
 from optimizer.bridge.values import Value, constant_of
-from optimizer.bridge.writer import Writer
+from optimizer.bridge.writer import TENSOR, Writer
 from optimizer.errors import UnsupportedOperator, UnsupportedOperatorsError
 
 _LARGE = 1024  # bytes of an initializer that shape inference does not need to see
@@ -169,6 +169,8 @@ class GraphImport:
         for name, result in zip(node.output, results, strict=False):
             if name:
                 self.values[name] = self._completed(name, result)
+                if result.node is not None:
+                    result.node.meta.setdefault(TENSOR, name)
 
     def _results(self, call: Call, translator: Translator) -> Sequence[Value]:
         on_host = self._on_host(call)

@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from optimizer.bridge.folding import InsertedNorm, Insertion, Moments
 from optimizer.bridge.layers_after import Surroundings, function_name
 from optimizer.bridge.module import ImportedModule
+from optimizer.bridge.writer import TENSOR
 
 # Function name to whether it is transposed; all take (x, weight, bias, ...).
 _CONVOLUTIONS: Mapping[str, bool] = {
@@ -267,3 +268,5 @@ def _put_behind(module: fx.GraphModule, node: fx.Node, path: str, norm: Inserted
         behind = module.graph.create_node("call_module", path, (node, bias))
     node.replace_all_uses_with(behind, delete_user_cb=lambda user: user is not behind)
     node.args = (*node.args[:2], None, *node.args[3:])
+    if TENSOR in node.meta:  # what the file calls so is made behind the norm now
+        behind.meta[TENSOR] = node.meta.pop(TENSOR)

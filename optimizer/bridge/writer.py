@@ -19,6 +19,7 @@ from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Probes, Value, constant_of
 
 PROBES, CHANGES = "probes", "changes"  # in the meta of a node: what it is, a buffer to be set later
+TENSOR = "tensor"  # in the meta of a node: the name of what it makes, in the file
 _FOLD_LIMIT = 1 << 22  # elements: folding an Expand must not blow the module up
 
 

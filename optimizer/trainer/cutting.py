@@ -119,6 +119,12 @@ class Cutting(Generic[S]):
         """Take the form of the whole network, with what is cut out as it was then."""
         self._take(None)
 
+    def tell_features(self) -> None:
+        """Let what is compared inside of the network follow what was chosen and cut out."""
+        if self._setting.features is not None:
+            cut_U = None if self._current is None else self._removed(self._current)
+            self._setting.features.follow(self._optimizer.redundant, cut_U)
+
     def weights(self) -> dict[str, Tensor]:
         """Copies of all parameters and buffers on the CPU, in whole shape."""
         return copied(self._shrinker.whole_weights())
@@ -188,6 +194,7 @@ class Cutting(Generic[S]):
             self._current = wanted
         self._optimizer.units.replace_slices([self._left(one) for one in self._slices])
         self._optimizer.units_changed()
+        self.tell_features()
 
     def _restore(self) -> None:
         if not self._shrinker.is_cut:

@@ -1,12 +1,13 @@
 """What comes into a run from outside, and what it reports: progress, stop, clock, result."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from torch import Tensor
+from torch import Tensor, fx
 
+from optimizer.bridge.features import Place
 from optimizer.bridge.shrinking import CutForm
 from optimizer.checkpoint import Checkpoint, ignore_fault
 from optimizer.config import Quantity
@@ -92,6 +93,14 @@ class SpaceBinding(Protocol[S_co]):
 
     def solution(self, removed_U: Tensor) -> S_co:
         """The solution that removes these units."""
+
+    def feature_names(self, module: fx.GraphModule, most: int) -> Sequence[str]:
+        """Tensors inside of the whole module that can be compared with the original's."""
+
+    def feature_places(
+        self, names: Sequence[str], removed_U: Tensor, cut_U: Tensor | None = None
+    ) -> Sequence[Place]:
+        """What is left of them without the units that go, in a module without those cut out."""
 
 
 class Cutter(Protocol[S_contra]):

@@ -333,6 +333,7 @@ class _Run(Generic[S]):
         removed_U = self._optimizer.redundant
         self._remaining = self._binding.remaining_ratio(removed_U, self._config.quantity)
         self._macs_ratio = self._binding.remaining_ratio(removed_U, "macs")
+        self._cutting.tell_features()
 
     def _report(self, step: int) -> None:
         latest, schedule = self._standing.latest, self._optimizer.schedule

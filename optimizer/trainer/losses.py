@@ -15,6 +15,7 @@ from torch import Tensor
 from optimizer.errors import InputError
 from optimizer.trainer.choosing import TASKS, task_for
 from optimizer.trainer.distances import distillation, mean_square, relative_error
+from optimizer.trainer.features import Features
 from optimizer.trainer.measures import Measure
 from optimizer.trainer.outputs import OutputKind, is_classes, kind_of, scores
 from optimizer.trainer.tasks import Classes, Task
@@ -46,6 +47,9 @@ class Objective:
         task: What labels ask of the first output; None where they mean nothing.
         scales: Of each output over a whole batch, where parts of it are compared; see
             ``relative_error``.
+        features: What is compared inside of the network, where outputs of the model are followed
+            by such tensors.
+        feature_weight: What their distance is multiplied by.
     """
 
     kinds: tuple[OutputKind, ...]
@@ -53,10 +57,14 @@ class Objective:
     temperature: float = 4.0
     as_values: bool = False
     task: Task | None = None
+    features: Features | None = None
+    feature_weight: float = 0.0
     scales: tuple[Tensor, ...] | None = None
 
     def for_parts(self, targets: Sequence[Sequence[Tensor]], labels: Tensor | None) -> "Objective":
         """The objective for parts of a batch: their losses by share of samples add up to its own.
+
+        Except for features, whose errors are relative to what a part of the batch holds.
 
         Args:
             targets: For each part what the original model returns.
@@ -67,8 +75,9 @@ class Objective:
             task = task.for_parts(labels)
         if self.distillation_weight == 0:
             return replace(self, task=task)
+        outputs = (of_part[: len(self.kinds)] for of_part in targets)
         wholes = (
-            torch.cat([one.reshape(-1) for one in each]) for each in zip(*targets, strict=True)
+            torch.cat([one.reshape(-1) for one in each]) for each in zip(*outputs, strict=True)
         )
         scales = tuple(mean_square(whole.float()) for whole in wholes)
         return replace(self, task=task, scales=scales)
@@ -79,14 +88,17 @@ class Objective:
         """The loss of one batch, a scalar.
 
         Args:
-            outputs: Of the module in training.
-            teacher: Of the original model on the same samples.
+            outputs: Of the module in training, features behind them if it returns some.
+            teacher: Of the original model on the same samples, likewise.
             labels: Samples along axis 0, as the task takes them, where it has a share in the loss.
         """
-        weight = self.distillation_weight
+        weight, count = self.distillation_weight, len(self.kinds)
         total = outputs[0].new_zeros(())
         if weight > 0:
-            total = total + weight * self._distance(outputs, teacher)
+            total = total + weight * self._distance(outputs[:count], teacher[:count])
+        if self.features is not None and len(outputs) > count:
+            distance = self.features.distance(outputs[count:], teacher[count:])
+            total = total + self.feature_weight * distance
         if weight < 1 and labels is not None:
             assert self.task is not None
             total = total + (1 - weight) * self.task.loss(outputs[0], labels)

@@ -23,6 +23,7 @@ from optimizer.trainer.data import ArrayData, Arrays, Batch, Batches, split
 from optimizer.trainer.ending import check_can_judge
 from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
 from optimizer.trainer.execution import Execution
+from optimizer.trainer.features import Features, features_for
 from optimizer.trainer.hooks import S, SpaceBinding
 from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import Objective, as_tuple, objective_for
@@ -72,9 +73,11 @@ class Setting:
         renormalised: What was put into the module to train with, if that was tried.
         augmentation: What training samples go through first, if anything.
         started: What was drawn anew, where training is from scratch.
+        features: What is compared inside of the network, if anything.
         alive: Called between the batches of everything that is no training step.
         precision: What forward passes of training are computed in.
-        execution: The form that the module runs in.
+        execution: The form that the module runs in,
+        watched: and that of its view with features.
         processes: Those that share the samples of every step.
         by_samples: Whether every output counts samples along its axis 0.
     """
@@ -95,9 +98,11 @@ class Setting:
     renormalised: Renormalised | None
     augmentation: Augmentation | None
     started: Started | None
+    features: Features | None
     alive: Alive
     precision: Precision
     execution: Execution
+    watched: Execution
     processes: Processes
     by_samples: bool
 
@@ -139,7 +144,7 @@ class Setting:
         if len(chunks) > 1:
             objective = objective.for_parts(self._of_all(chunks, targets), batch.labels)
         self.module.train()
-        replica = self.replicas.of(self.running)  # tries samples, which may draw numbers
+        replica = self.replicas.of(self._watched)  # tries samples, which may draw numbers
         self.processes.begin_step(self.module, self.config.seed, step)
         for number, (some, part, target) in enumerate(zip(chunks, batches, targets, strict=True)):
             is_last = number == len(chunks) - 1
@@ -156,6 +161,13 @@ class Setting:
                     by_samples=self.by_samples,
                 )
                 yield loss if len(chunks) == 1 else loss * (len(some) / len(indices))
+
+    @property
+    def _watched(self) -> nn.Module:
+        """What training steps run: with features behind the outputs where they are compared."""
+        if self.features is None:
+            return self.running
+        return self.watched.of(self.features.view(self.module))
 
     def _own(self, batch: Batch) -> Batch:
         """This process' samples of ``batch``."""
@@ -178,7 +190,9 @@ class Setting:
 
     def _target(self, indices: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """What the original returns for a batch, which is not remembered once samples change."""
-        if self.objective.distillation_weight == 0:
+        if self.features is not None:
+            return self.teacher.watched(batch)
+        if self.objective.distillation_weight == 0 and self.features is None:
             return ()
         if self.augmentation is not None:
             return self.teacher.outputs(batch)
@@ -243,16 +257,21 @@ def prepare(
     teacher = Teacher(module)
     probe = _probe(train, imported, config)
     objective = _objective(teacher, probe, batches, config, device)
-    first = probe.at(next(probe.in_order(full_only=True)))
+    first = probe.at(next(probe.in_order(full_only=True))).to(device)
     augmentation = augmentation_for(config, imported, first.inputs, objective)
     by_samples = processes.is_alone or counts_samples(teacher, probe, device)
     started = _begin(imported, objective, teacher, config)
-    if not full_only and augmentation is None:
+    if not full_only and augmentation is None and not config.feature_weight:
         teacher.remember(batches, device, alive=alive)
     renormalised = with_normalisations(imported, probe, config, device)
     if started is not None:
         flatten_insertions(imported)
     layout = binding.layout()
+    features = features_for(config, module, first, binding, layout.num_units)
+    if features is not None:
+        teacher.watch(features.names)
+        weight = config.feature_weight
+        objective = replace(objective, features=features, feature_weight=weight)
     choose = _choose(
         module,
         lambda: execution.of(module),
@@ -283,9 +302,11 @@ def prepare(
         renormalised=renormalised,
         augmentation=augmentation,
         started=started,
+        features=features,
         alive=alive,
         precision=precision,
         execution=execution,
+        watched=Execution(config),
         processes=processes,
         by_samples=by_samples,
     )
@@ -307,7 +328,7 @@ def _begin(
     if config.start == "scratch":
         check_has_task(objective)
         started = draw_weights(imported, seed=config.seed)
-    if objective.distillation_weight == 0:
+    if objective.distillation_weight == 0 and not config.feature_weight:
         teacher.retire()
     return started
 

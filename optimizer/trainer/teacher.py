@@ -1,10 +1,12 @@
 """The original model: what training is compared with, and what it learns from."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from optimizer.bridge.features import with_outputs
 from optimizer.trainer.data import Batch, Batches
 from optimizer.trainer.liveness import Alive, nobody_listens
 from optimizer.trainer.losses import as_tuple
@@ -18,6 +20,7 @@ class Teacher:
     def __init__(self, module: nn.Module) -> None:
         """Copy ``module``; what happens to it later does not matter here."""
         self._module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
+        self._watched: nn.Module | None = None
         self._cached: tuple[Tensor, ...] | None = None
         self._is_needed = True
 
@@ -31,6 +34,17 @@ class Teacher:
         if not self._is_needed:
             return ()
         return as_tuple(self._module(*batch.inputs))
+
+    def watch(self, names: Sequence[str]) -> None:
+        """Have ``watched`` return the tensors ``names`` too."""
+        assert isinstance(self._module, fx.GraphModule)
+        self._watched = with_outputs(self._module, names)
+
+    @torch.no_grad()
+    def watched(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What the original model returns for ``batch``, and behind it what is watched."""
+        assert self._watched is not None
+        return as_tuple(self._watched(*batch.inputs))
 
     def remember(
         self, batches: Batches, device: torch.device, *, alive: Alive = nobody_listens

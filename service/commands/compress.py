@@ -64,6 +64,13 @@ Renormalise = Annotated[
         help="Train with normalisations that an exporter folded away: auto (default), on or off."
     ),
 ]
+FeatureWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--feature-weight",
+        help="Weight of the distance to the original inside of the network; default 0, off.",
+    ),
+]
 IgnoreIndex = Annotated[
     int | None,
     typer.Option(help="Label of positions that token-cross-entropy leaves out; default -100."),
@@ -188,6 +195,7 @@ def compress(
     saliency: Saliency = None,
     measure_every: MeasureEvery = None,
     renormalise: Renormalise = None,
+    feature_weight: FeatureWeight = None,
     ignore_index: IgnoreIndex = None,
     augment: Augment = None,
     augment_magnitude: Magnitude = None,
@@ -235,6 +243,7 @@ def compress(
             "saliency": saliency,
             "measure_every": measure_every,
             "renormalise": renormalise,
+            "feature_weight": feature_weight,
             "ignore_index": ignore_index,
             "augment": augment,
             "augment_magnitude": augment_magnitude,

@@ -26,6 +26,7 @@ def config_of(subject: Subject, imported: ImportedModule) -> TrainConfig:
         saliency=recipe.saliency,
         measure_every=recipe.measure_every,
         renormalise=recipe.renormalise,
+        feature_weight=recipe.feature_weight,
         ignore_index=recipe.ignore_index,
         augment=recipe.augment,
         augment_magnitude=recipe.augment_magnitude,

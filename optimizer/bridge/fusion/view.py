@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeGuard
 import torch
 from torch import fx
 
-from optimizer.bridge.writer import CHANGES, PROBES
+from optimizer.bridge.writer import CHANGES, PROBES, TENSOR
 
 Shape: TypeAlias = tuple[int, ...]
 Function: TypeAlias = Callable[..., Any]
@@ -97,6 +97,8 @@ class GraphView:
     def bypass(self, node: fx.Node, instead: fx.Node) -> None:
         """Have the readers of ``node`` read another node; what is not read any more goes."""
         node.replace_all_uses_with(instead)
+        if TENSOR in node.meta:
+            instead.meta.setdefault(TENSOR, node.meta[TENSOR])
         self._erase(node)
 
     def sweep(self) -> None:
