@@ -69,7 +69,10 @@ def test_two_processes_make_the_run_of_one(
     assert second.losses == second.events == ()  # only the first one tells
 
 
-@pytest.mark.parametrize("settings", [{}, {"optimizer": "adam", "accumulate": 2, "ema_decay": 0.9}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"feature_weight": 0.5}, {"optimizer": "adam", "accumulate": 2, "ema_decay": 0.9}],
+)
 def test_two_processes_cut_while_they_train(
     pair: Pair, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
