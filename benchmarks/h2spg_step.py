@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--phases", nargs="*", default=list(PHASES), choices=list(PHASES))
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--whole-rounds", type=int, nargs=2, default=[9, 9], help="of each input")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="a run is added to those that are there")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     result = {
@@ -181,12 +181,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "units": network(options)[1].num_units,
         "rows": [],
     }
+    earlier = []
+    if options.out is not None and options.out.exists():
+        earlier = json.loads(options.out.read_text())["runs"]
     for variant in options.variants:
         for phase in options.phases:
             result["rows"].append(measured(options, variant, phase))
             print(json.dumps(result["rows"][-1]), flush=True)
             if options.out is not None:
-                options.out.write_text(json.dumps(result, indent=1) + "\n")
+                options.out.write_text(json.dumps({"runs": [*earlier, result]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
