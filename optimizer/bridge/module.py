@@ -181,8 +181,8 @@ def _imported(
         graph_import.run()
     batch_is_free = graph_import.is_done and not graph_import.writer.binds_batch
     if bindings.relaxes_batch and not batch_is_free:
-        bindings = choose_bindings(inputs, free_batch=False)
-        graph_import = GraphImport(model, bindings, prepared.flat, trained)
+        fixed = choose_bindings(inputs, free_batch=False)
+        graph_import = GraphImport(model, fixed, prepared.flat, trained)
         graph_import.run()
     if fuse:
         fuse_graph(graph_import.writer.graph, graph_import.writer.root)

@@ -117,8 +117,9 @@ class UnitLayout:
             ValueError: As at the start.
         """
         size = self.size
+        left = [one for one in slices if one.parameter.numel()]  # what is gone has no elements
         self.__dict__ |= UnitLayout(
-            slices, num_units=self.num_units, pool_of_unit=self.pool_of_unit
+            left, num_units=self.num_units, pool_of_unit=self.pool_of_unit
         ).__dict__
         self.size = size
 

@@ -237,3 +237,20 @@ def test_less_than_was_asked_for_is_said(tmp_path: Path) -> None:
     lines = run_all(run, recipe(target_macs=0.95, kinds="operator", epochs=8), until="train")
     (event,) = (e for e in lines.of("event") if e["data"]["code"] == "target-overshot")
     assert event["data"]["remaining"] < 0.9
+
+
+@pytest.mark.parametrize("setting", ["on", "off"])
+def test_zeros_are_cut_out_during_training_and_the_proof_is_of_the_same_file(
+    tmp_path: Path, setting: str
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 96)
+    x = rng.standard_normal((96, 3, 8, 8)).astype(np.float32) + labels[:, None, None, None]
+    run = make_run(tmp_path / "run", removable(), {"x_train": x, "y_train": labels})
+    chosen = recipe(target_macs=0.5, multiple=1, cut_during_training=setting)
+    lines = run_all(run, chosen)
+    report = report_of(run)
+    assert ("cut" in lines.codes) == (setting == "on")
+    assert "cutting-skipped" not in lines.codes
+    assert report["configuration"]["cut_during_training"] == setting
+    assert report["proof"]["passed"]
