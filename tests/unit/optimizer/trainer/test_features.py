@@ -186,3 +186,17 @@ def test_without_anything_to_compare_it_is_refused() -> None:
     with pytest.raises(InputError, match="there are none; leave it out") as caught:
         prepare(one, data(), Nowhere(one), config(feature_weight=1.0))
     assert caught.value.param == "feature_weight"
+
+
+def test_what_goes_is_compared_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    real = Features.follow
+
+    def follow(self: Features, removed: torch.Tensor, cut: torch.Tensor | None = None) -> None:
+        told.append(int(removed.sum()))
+        real(self, removed, cut)
+
+    monkeypatch.setattr(Features, "follow", follow)
+    run()
+    assert told[0] == 0
+    assert told[-1] > told[1] >= 0
