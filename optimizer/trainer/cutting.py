@@ -66,6 +66,7 @@ class Cutting(Generic[S]):
         self._shrinker = Shrinker(setting.imported)
         self._slices = setting.optimizer.units.slices
         self._current: Cut | None = None
+        self._refused: Cut | None = None  # what failed last: it would fail again
 
     @property
     def names(self) -> frozenset[str]:
@@ -79,7 +80,7 @@ class Cutting(Generic[S]):
             What was gained, for the history; None where nothing was cut.
         """
         wanted = self._wanted() if self._cutter is not None else None
-        if wanted is None or wanted == self._current:
+        if wanted is None or wanted in (self._current, self._refused):
             return None
         before, parameters = self._current, self._num_parameters()
         self._hooks.alive()
@@ -95,6 +96,7 @@ class Cutting(Generic[S]):
         except Exception as error:  # noqa: BLE001 - whatever it is, the run can do without
             failure = error
         if not self._setting.processes.all(failure is None):
+            self._refused = wanted
             self._give_up(before, failure or CutError("another process could not make it"))
             self._make_sure(expected, batch)
             for store, present, whole in state:

@@ -277,7 +277,7 @@ def test_a_cut_that_goes_wrong_is_undone_and_said(how: str, name: str, first: in
     whole = Run(name, cut_during_training=False, renormalise="off")
     run = Run(name, cutter=Broken(analysis, how, first), renormalise="off")
     assert run.codes[: first - 1] == ["cut"] * (first - 1)
-    assert set(run.codes[first - 1 :]) == {"cutting-skipped"}
+    assert run.codes[first - 1 :] == ["cutting-skipped"] * (3 - first)  # once for each arrival
     if first == 1:
         gaps = (np.abs(run.weights[key] - whole.weights[key]).max() for key in whole.weights)
         assert max(gaps) <= ROUNDING
