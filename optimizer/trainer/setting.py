@@ -192,7 +192,7 @@ class Setting:
         """What the original returns for a batch, which is not remembered once samples change."""
         if self.features is not None:
             return self.teacher.watched(batch)
-        if self.objective.distillation_weight == 0 and self.features is None:
+        if self.objective.distillation_weight == 0:
             return ()
         if self.augmentation is not None:
             return self.teacher.outputs(batch)
@@ -396,7 +396,8 @@ def _replicas(
     def loss(running: nn.Module) -> Tensor:
         batch = batches.at(torch.arange(count)).to(device)
         outputs = as_tuple(running(*batch.inputs))
-        return objective.loss(outputs, teacher.outputs(batch), batch.labels)
+        target = teacher.outputs(batch) if objective.features is None else teacher.watched(batch)
+        return objective.loss(outputs, target, batch.labels)
 
     return Replicas(processes, sync_batch_norm=config.sync_batch_norm == "on", loss=loss)
 

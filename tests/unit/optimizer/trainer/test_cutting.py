@@ -1,6 +1,6 @@
 """Runs with and without cutting out what is zero: the same numbers, in the shapes of the file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -173,7 +173,7 @@ def test_removed_positions_are_zero_in_the_shapes_of_the_file() -> None:
 
 
 def test_what_was_gained_is_an_event_and_in_the_history() -> None:
-    run = Run("residual_normalised")
+    run = Run("groupnorm_operator")
     events = [event for event in run.events if event.code == "cut"]
     told = [entry["cut"] for entry in run.result.history if "cut" in entry]
     assert told == [event.data for event in events]
@@ -221,13 +221,13 @@ def test_a_loss_that_is_not_finite_goes_back_over_a_cut(
 ) -> None:
     """The last checkpoint is of step 8 or 12: with 10 and 15 a cut lies between."""
     failing = iter([True])
-    loss_at = Setting.loss_at
+    losses_at = Setting.losses_at
 
-    def once_not_finite(self: Setting, step: int) -> torch.Tensor:
-        loss = loss_at(self, step)
-        return loss * float("nan") if step == at and next(failing, False) else loss
+    def once_not_finite(self: Setting, step: int, *, parts: int) -> Iterator[torch.Tensor]:
+        for loss in losses_at(self, step, parts=parts):
+            yield loss * float("nan") if step == at and next(failing, False) else loss
 
-    monkeypatch.setattr(Setting, "loss_at", once_not_finite)
+    monkeypatch.setattr(Setting, "losses_at", once_not_finite)
     cut = Run("residual_normalised")
     failing = iter([True])
     whole = Run("residual_normalised", cut_during_training=False)
