@@ -34,7 +34,7 @@ from optimizer.bridge.module import import_model
 from optimizer.config import TrainConfig
 from optimizer.trainer import ArrayData, Arrays, Hooks, TrainEvent, train
 from optimizer.trainer.losses import as_tuple
-from optimizer.trainer.setting import prepare
+from optimizer.trainer.preparing import prepare
 
 WIDTHS, SIZE, CLASSES = (32, 64, 128), 16, 10
 NUM_TRAIN, NUM_VALIDATION = 1600, 160

@@ -30,6 +30,7 @@ LOSSES = (
 )
 DEVICES = ("auto", "cpu", "cuda")
 OPERATOR_SALIENCIES = ("ablation", "criterion")
+COMPARISONS = ("auto", "loss", "relative")
 RENORMALISE = ("auto", "on", "off")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 LR_SCHEDULES = ("cosine", "one-cycle", "constant", "step")
@@ -95,6 +96,10 @@ class TrainConfig:
             among them.
         operator_saliency: ``ablation`` measures how much the loss rises without each structure;
             ``criterion`` treats structures as channels are.
+        comparison: How units of different groups are compared: by the ``loss`` that narrowing
+            their group costs per share of the budget saved, measured on trial (whole structures
+            too); or ``relative`` to the mean saliency of their group. ``auto`` is the loss where
+            the trials are no more than half as many as the steps, and structures are ablated.
         renormalise: Whether convolutions whose normalisations an exporter folded away get new ones
             for the time of training: ``auto`` where the whole network looks so, ``on``, ``off``.
         cut_during_training: Whether what has become zero is cut out of the network that trains, so
@@ -147,6 +152,7 @@ class TrainConfig:
     saliency: str = "magnitude"
     measure_every: int = 1
     operator_saliency: str = "ablation"
+    comparison: str = "auto"
     renormalise: str = "auto"
     cut_during_training: bool = True
     sync_batch_norm: str = "on"
@@ -253,6 +259,7 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("saliency", LEGAL, is_saliency),
     ("measure_every", "whole, at least 1", _is_whole(1)),
     ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),
+    ("comparison", ", ".join(COMPARISONS), _is_one_of(COMPARISONS)),
     ("renormalise", ", ".join(RENORMALISE), _is_one_of(RENORMALISE)),
     ("cut_during_training", "true or false", lambda value: isinstance(value, bool)),
     ("sync_batch_norm", ", ".join(SYNC_BATCH_NORM), _is_one_of(SYNC_BATCH_NORM)),

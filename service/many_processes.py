@@ -48,8 +48,8 @@ def train_together(
         SystemExit: In the other processes, where preparing failed: the first one's exit code.
         SecateurError: As ``prepare`` and the stage ``train``.
     """
+    from optimizer.trainer.preparing import device_of
     from optimizer.trainer.process_group import from_environment
-    from optimizer.trainer.setting import device_of
 
     on_gpu = device_of(recipe.device).type == "cuda"
     with from_environment(on_gpu=on_gpu) as processes:

@@ -26,6 +26,7 @@ _CHOICES = {
         "l1",
         "huber",
     ),
+    "comparison": ("auto", "loss", "relative"),
     "renormalise": ("auto", "on", "off"),
     "augment": ("none", "flip-crop", "rand"),
     "lr_schedule": ("cosine", "one-cycle", "constant", "step"),
@@ -91,6 +92,10 @@ class Recipe:
         saliency: What makes channels redundant: a criterion, or a mix such as
             ``0.7*magnitude+0.3*taylor``.
         measure_every: Saliency is measured in one of so many steps; more than 1 saves time.
+        loss: ``auto`` mixes labels and distillation where labels exist.
+        comparison: How units of different groups are compared: by the ``loss`` that narrowing their
+            group costs per share of the budget saved, or ``relative`` to their group's mean;
+            ``auto`` is the loss where a run is long enough for its trials.
         renormalise: Whether convolutions whose normalisations were folded away at export get new
             ones while they train: ``auto`` where the whole network looks so, ``on`` or ``off``.
         feature_weight: Of the distance to the original inside of the network, beside the loss.
@@ -139,6 +144,7 @@ class Recipe:
     loss: str = "auto"
     saliency: str = "magnitude"
     measure_every: int = 1
+    comparison: str = "auto"
     renormalise: str = "auto"
     feature_weight: float = 0.0
     ignore_index: int = -100

@@ -159,10 +159,17 @@ def ablation_losses(
         alive()
         only_U = torch.zeros(layout.num_units, dtype=torch.bool, device=layout.device)
         only_U[unit] = True
-        places = layout.positions(only_U)
-        before = {number: layout.tensors[number].clone() for number in places.tensors}
-        fill_zero(layout.tensors, places)
-        rise_U[unit] = max(0.0, loss() - whole)
-        for number, tensor in before.items():
-            layout.tensors[number].copy_(tensor)
+        rise_U[unit] = max(0.0, loss_without(layout, only_U, loss) - whole)
     return processes.summed(rise_U)
+
+
+@torch.no_grad()
+def loss_without(layout: UnitLayout, gone_U: Tensor, loss: Callable[[], float]) -> float:
+    """The loss with the units of the bool (U,) at 0; the weights are put back afterwards."""
+    places = layout.positions(gone_U.to(layout.device))
+    before = {number: layout.tensors[number].clone() for number in places.tensors}
+    fill_zero(layout.tensors, places)
+    found = loss()
+    for number, tensor in before.items():
+        layout.tensors[number].copy_(tensor)
+    return found

@@ -35,10 +35,11 @@ from optimizer.trainer.incidents import (
 )
 from optimizer.trainer.judging import Judge
 from optimizer.trainer.plan import within_budget
+from optimizer.trainer.preparing import prepare
 from optimizer.trainer.process_group import current
 from optimizer.trainer.processes import Processes
 from optimizer.trainer.rates import learning_rate
-from optimizer.trainer.setting import Setting, prepare
+from optimizer.trainer.setting import Setting
 from optimizer.trainer.shared_checkpoints import SharedCheckpoints
 from optimizer.trainer.standing import Standing
 from optimizer.trainer.state import Snapshot, averaged_in, capture, overwrite, restore, weights_of

@@ -58,6 +58,13 @@ MeasureEvery = Annotated[
     int | None,
     typer.Option("--measure-every", help="Measure it in one of so many steps; default 1."),
 ]
+Comparison = Annotated[
+    str | None,
+    typer.Option(
+        help="What channels of different layers are compared by: loss (of trials, per share "
+        "saved), relative (to their layer's mean) or auto (default; loss where there is time)."
+    ),
+]
 Renormalise = Annotated[
     str | None,
     typer.Option(
@@ -194,6 +201,7 @@ def compress(
     loss: Loss = None,
     saliency: Saliency = None,
     measure_every: MeasureEvery = None,
+    comparison: Comparison = None,
     renormalise: Renormalise = None,
     feature_weight: FeatureWeight = None,
     ignore_index: IgnoreIndex = None,
@@ -242,6 +250,7 @@ def compress(
             "loss": loss,
             "saliency": saliency,
             "measure_every": measure_every,
+            "comparison": comparison,
             "renormalise": renormalise,
             "feature_weight": feature_weight,
             "ignore_index": ignore_index,

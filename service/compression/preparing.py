@@ -13,7 +13,7 @@ from graph_analysis.search_space import GroupKind
 from optimizer.bridge.binding import bind
 from optimizer.bridge.module import ImportedModule, import_model
 from optimizer.trainer.plan import plan
-from optimizer.trainer.setting import device_of
+from optimizer.trainer.preparing import device_of
 from service.compression.agreement import SAMPLES, check_import
 from service.compression.integers import check_integers
 from service.compression.judging import judged

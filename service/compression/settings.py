@@ -25,6 +25,7 @@ def config_of(subject: Subject, imported: ImportedModule) -> TrainConfig:
         loss=recipe.loss,
         saliency=recipe.saliency,
         measure_every=recipe.measure_every,
+        comparison=recipe.comparison,
         renormalise=recipe.renormalise,
         feature_weight=recipe.feature_weight,
         ignore_index=recipe.ignore_index,

@@ -39,6 +39,7 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"saliency": "paper+taylor"}, "without paper and hesso"),
         ({"saliency": 3}, "or a mix"),
         ({"kinds": "petal"}, "channel"),
+        ({"comparison": "size"}, "relative"),
         ({"protect": 3}, "list of texts"),
         ({"precision": "float8"}, "bfloat16"),
         ({"lr_schedule": "linear"}, "one-cycle"),

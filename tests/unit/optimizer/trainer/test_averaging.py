@@ -9,7 +9,7 @@ from torch import nn
 from optimizer.trainer import ArrayData, train
 from optimizer.trainer.averaging import MovingAverage
 from optimizer.trainer.descent import Descent
-from optimizer.trainer.setting import prepare
+from optimizer.trainer.preparing import prepare
 from tests.unit.optimizer.trainer.networks import (
     BRANCH,
     FakeBinding,

@@ -10,7 +10,8 @@ from optimizer.config import TrainConfig
 from optimizer.errors import InputError
 from optimizer.trainer.descent import MAX_OVERFLOWS, Descent
 from optimizer.trainer.precision import Precision
-from optimizer.trainer.setting import Setting, prepare
+from optimizer.trainer.preparing import prepare
+from optimizer.trainer.setting import Setting
 from tests.unit.optimizer.trainer.images import bound, data, network
 from tests.unit.optimizer.trainer.networks import FakeBinding
 from tests.unit.optimizer.trainer.networks import config as point_config

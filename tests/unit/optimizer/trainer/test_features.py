@@ -21,7 +21,7 @@ from optimizer.errors import InputError
 from optimizer.h2spg.units import fill_zero
 from optimizer.trainer import ArrayData, Arrays, Hooks, Stopped, train
 from optimizer.trainer.features import MOST, Features
-from optimizer.trainer.setting import prepare
+from optimizer.trainer.preparing import prepare
 from tests.integration.golden import feeds_of, random_solution
 from tests.unit.optimizer.bridge.folded_networks import removable
 from tests.unit.optimizer.trainer.networks import FakeBinding, config, data, imported

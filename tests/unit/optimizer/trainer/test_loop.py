@@ -123,6 +123,15 @@ def test_resuming_equals_never_having_stopped(tmp_path: Path, stop: int, optimiz
     assert [event.code for event in events] == ["training-resumed"]
 
 
+@pytest.mark.parametrize("stop", [2, 11])
+def test_resuming_measures_the_same_profiles(tmp_path: Path, stop: int) -> None:
+    whole, _ = run(comparison="loss")
+    with pytest.raises(Stopped):
+        run(hooks=stopping_before(stop), checkpoints=tmp_path, comparison="loss")
+    torch.manual_seed(99)
+    assert same(whole, run(checkpoints=tmp_path, comparison="loss")[0])
+
+
 class Killed(BaseException):
     """As if the process had died here."""
 
@@ -299,12 +308,27 @@ def test_ablation_tells_the_search_what_a_branch_is_worth() -> None:
     with torch.no_grad():
         one.tensors["branch.weight"].mul_(1e-4)
     binding = FakeBinding(one, on_choose=lambda saliency: seen.append(saliency.clone()))
-    train(one, data=data(), binding=binding, config=config(lr=1e-6))
+    train(one, data=data(), binding=binding, config=config(lr=1e-6, comparison="relative"))
     assert seen[0][BRANCH] == 1.0  # the only one of its kind: average by definition
     seen.clear()
     binding = FakeBinding(two := imported(), on_choose=lambda s: seen.append(s.clone()))
     train(two, data=data(), binding=binding, config=config(operator_saliency="criterion"))
     assert len(seen) == 2
+
+
+def test_profiles_put_channels_and_branches_on_one_scale() -> None:
+    seen: list[Tensor] = []
+    one = imported()
+    before = {name: tensor.clone() for name, tensor in one.tensors.items()}
+    binding = FakeBinding(one, on_choose=lambda saliency: seen.append(saliency.clone()))
+    train(one, data=data(), binding=binding, config=config(comparison="loss", lr=1e-9))
+    assert torch.isfinite(seen[0]).all()
+    assert seen[0][BRANCH] != 1.0  # a loss per share, not relative to the mean of its kind
+    kept = [unit for unit in range(len(seen[0])) if seen[0][unit] < 1e6]
+    assert BRANCH in kept
+    assert len(kept) > 1  # channels were tried too
+    live = one.tensors["out.bias"]  # no unit's: a trial leaves no trace in it or elsewhere
+    assert torch.allclose(live, before["out.bias"], atol=1e-6)
 
 
 def test_data_that_the_model_does_not_take_is_refused() -> None:

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from optimizer.errors import InputError
-from optimizer.trainer.setting import Setting, prepare
+from optimizer.trainer.preparing import prepare
+from optimizer.trainer.setting import Setting
 from tests.unit.optimizer.trainer.networks import FakeBinding, config, data, imported
 
 

@@ -9,7 +9,7 @@ from optimizer.bridge.module import ImportedModule
 from optimizer.config import TrainConfig
 from optimizer.errors import InputError
 from optimizer.trainer import ArrayData, Arrays, Hooks, Stopped, TrainEvent, TrainResult, train
-from optimizer.trainer.setting import prepare
+from optimizer.trainer.preparing import prepare
 from tests.unit.optimizer.trainer.images import bound, data, network, pictures
 from tests.unit.optimizer.trainer.networks import imported as without_rules
 

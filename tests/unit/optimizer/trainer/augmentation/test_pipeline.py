@@ -18,7 +18,7 @@ from optimizer.trainer.augmentation.layouts import is_channels_last
 from optimizer.trainer.data import Batch
 from optimizer.trainer.losses import Objective
 from optimizer.trainer.outputs import OutputKind
-from optimizer.trainer.setting import prepare
+from optimizer.trainer.preparing import prepare
 from optimizer.trainer.tasks import Classes, Regression, Tokens
 from tests.unit.optimizer.bridge.onnx_models import model_of
 from tests.unit.optimizer.trainer.networks import config

@@ -1,0 +1,114 @@
+import pytest
+import torch
+
+from optimizer.trainer.profiles import (
+    Trials,
+    is_affordable,
+    num_trials,
+    profiled,
+    samples_per_trial,
+    slopes_of,
+    with_profiles,
+)
+
+# a group of 4 units, one of 2, two operators, and a structure that costs nothing
+POOLS = torch.tensor([1, 1, 1, 1, 2, 2, 0, 0, 0])
+OPERATORS = torch.tensor([False] * 6 + [True, True, False])
+COSTS = torch.tensor([0.05, 0.05, 0.05, 0.05, 0.1, 0.1, 0.2, 0.3, 0.0], dtype=torch.float64)
+SALIENCY = torch.tensor([4.0, 1.0, 3.0, 2.0, 2.0, 1.0, 9.0, 9.0, 9.0], dtype=torch.float64)
+NOTHING = torch.zeros(9, dtype=torch.bool)
+
+
+class Network:
+    """Losses as they come about: each group dearer the narrower it is, operators at a price."""
+
+    def __init__(self, *, broken_at: int | None = None) -> None:
+        self.tried: list[list[int]] = []
+        self.broken_at = broken_at
+
+    def loss_without(self, gone: torch.Tensor) -> float:
+        units = gone.nonzero().flatten().tolist()
+        self.tried.append(units)
+        if self.broken_at in units:
+            return float("nan")
+        first, second = int(gone[:4].sum()), int(gone[4:6].sum())
+        return 1.0 + 0.1 * first**2 + 0.5 * second + 0.1 * float(gone[6]) + 0.6 * float(gone[7])
+
+    def trials(self) -> Trials:
+        return Trials(
+            pool_of_unit=POOLS,
+            operators=OPERATORS,
+            loss_without=self.loss_without,
+            remaining=lambda removed: 1 - float((COSTS * removed).sum()),
+        )
+
+
+def test_units_are_priced_by_the_loss_per_share_saved() -> None:
+    found = profiled(SALIENCY, NOTHING, Network().trials())
+    # 1, 2 and 3 of the first group gone: 0.1, 0.4, 0.9; in its order 1, 3, 2
+    expected = {1: 0.1 / 0.05, 3: 0.3 / 0.05, 2: 0.5 / 0.05, 5: 0.5 / 0.1, 6: 0.1 / 0.2, 7: 2.0}
+    for unit, value in expected.items():
+        assert abs(float(found[unit]) - value) < 1e-6
+
+
+def test_groups_are_narrowed_least_salient_first_and_never_emptied() -> None:
+    network = Network()
+    profiled(SALIENCY, NOTHING, network.trials())
+    assert network.tried == [[], [6], [7], [1], [1, 3], [1, 2, 3], [5]]
+    assert len(network.tried) <= num_trials(POOLS, OPERATORS) == 9
+
+
+def test_what_no_trial_removed_goes_last() -> None:
+    found = profiled(SALIENCY, NOTHING, Network().trials())
+    assert float(found[[0, 4]].min()) > float(found[[1, 2, 3, 5, 6, 7]].max())
+
+
+def test_what_is_removed_is_neither_tried_nor_counted() -> None:
+    network = Network()
+    removed = NOTHING.clone()
+    removed[[1, 5, 6]] = True
+    found = profiled(SALIENCY, removed, network.trials())
+    assert network.tried == [[], [7], [3], [2, 3]]
+    assert abs(float(found[3]) - 0.1 / 0.05) < 1e-6
+
+
+def test_a_loss_that_is_no_number_is_the_worst() -> None:
+    found = profiled(SALIENCY, NOTHING, Network(broken_at=6).trials())
+    assert float(found[6]) > 1e6
+
+
+def test_order_within_a_group_survives_equal_slopes() -> None:
+    network = Network()
+    network.loss_without = lambda gone: 1.0 + 0.1 * float(gone[:4].sum())  # type: ignore[method-assign]
+    found = profiled(SALIENCY, NOTHING, network.trials())
+    assert found[:4].argsort().tolist() == [1, 3, 2, 0]
+
+
+def test_slopes_never_fall_and_a_flat_start_takes_the_mean() -> None:
+    flat = slopes_of([(0, 0.0, 0.0), (1, 0.3, 0.1), (3, 0.4, 0.3)], least=0.0)
+    assert flat == pytest.approx([0.4 / 0.3] * 3)
+    falling = slopes_of([(0, 0.0, 0.0), (1, -0.2, 0.1), (2, 0.1, 0.2)], least=0.01)
+    assert falling == pytest.approx([0.1, 1.0])
+
+
+def test_short_runs_measure_on_few_samples_but_on_two_batches() -> None:
+    assert samples_per_trial(256, batch_size=64, steps=10_000, trials=100) == 256
+    assert samples_per_trial(256, batch_size=64, steps=300, trials=100) == 192
+    assert samples_per_trial(256, batch_size=64, steps=100, trials=100) == 128
+
+
+def test_profiles_unasked_take_a_trial_per_two_steps_at_most() -> None:
+    assert is_affordable(50, 100)
+    assert not is_affordable(51, 100)
+
+
+def test_the_search_sees_profiles() -> None:
+    seen = []
+
+    def choose(saliency: torch.Tensor, removed: torch.Tensor, fraction: float) -> torch.Tensor:
+        seen.append((saliency, fraction))
+        return removed
+
+    assert with_profiles(choose, Network().trials())(SALIENCY, NOTHING, 0.5) is NOTHING
+    assert seen[0][1] == 0.5
+    assert torch.equal(seen[0][0], profiled(SALIENCY, NOTHING, Network().trials()))
