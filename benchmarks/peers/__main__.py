@@ -133,7 +133,7 @@ def figures(
     }
 
 
-def run(chosen: Mapping[str, Any], network: nn.Module, arrays: Images, command: str) -> Row:
+def run(chosen: Mapping[str, Any], network: nn.Module, arrays: Images) -> Row:
     """One run and its row; a method that fails gets a row that says so."""
     num_in = arrays["x_train"].shape[1]
     config = config_for(chosen["network"], chosen["method"], chosen["ratio"], chosen["seed"])
@@ -152,14 +152,14 @@ def run(chosen: Mapping[str, Any], network: nn.Module, arrays: Images, command: 
         "seconds": round(seconds, 1),
         "epochs": EPOCHS,
         "samples": len(arrays["x_train"]),
-        "command": command,
+        "command": "python -m benchmarks.peers --folder DATA --data {data} --networks {network} "
+        "--methods {method} --ratios {ratio} --seeds {seed}".format(**chosen),
         "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
     }
 
 
 def run_all(options: argparse.Namespace) -> None:
     """Every run that has no row yet."""
-    command = "python -m benchmarks.peers " + " ".join(sys.argv[1:])
     for data, name in itertools.product(options.data, options.networks):
         arrays = images_of(data, options.folder)
         network = pretrained(name, data, arrays, options.folder)
@@ -176,7 +176,7 @@ def run_all(options: argparse.Namespace) -> None:
             }  # fmt: skip
             if key_of(chosen) in {key_of(row) for row in rows_of(options.out)}:
                 continue
-            row = run(chosen, network, arrays, command)
+            row = run(chosen, network, arrays)
             append(options.out, row)
             print({k: row.get(k) for k in (*chosen, "accuracy", "macs_ratio", "seconds", "error")})
             sys.stdout.flush()
