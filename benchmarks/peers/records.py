@@ -44,7 +44,8 @@ def grouped(rows: Iterable[Row]) -> dict[tuple[str, str], dict[str, dict[float, 
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown: per network and data set a line per method, accuracy in % with its spread."""
+    """Markdown: per network and data set a line per method, accuracy in %, mean ± standard
+    deviation of three seeds, or of as many as stand in brackets."""
     lines: list[str] = []
     for (data, network), by_method in sorted(grouped(rows).items()):
         ratios = sorted({row["ratio"] for row in rows}, reverse=True)
@@ -72,5 +73,7 @@ def _cell(rows: Sequence[Row]) -> str:
     right = [100 * row["accuracy"] for row in rows if row["accuracy"] is not None]
     if not right:
         return "fails" if rows else ""
-    mean, seeds = statistics.fmean(right), "" if len(right) == 3 else f" ({len(right)})"
-    return f"{mean:.2f} ± {spread_of(right):.2f}{seeds}"
+    if len(right) == 1:
+        return f"{right[0]:.2f} (1)"
+    seeds = "" if len(right) == 3 else f" ({len(right)})"
+    return f"{statistics.fmean(right):.2f} ± {spread_of(right):.2f}{seeds}"
