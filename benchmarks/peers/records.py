@@ -44,8 +44,10 @@ def grouped(rows: Iterable[Row]) -> dict[tuple[str, str], dict[str, dict[float, 
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown: per network and data set a line per method, accuracy in %, mean ± standard
-    deviation of three seeds, or of as many as stand in brackets."""
+    """Markdown: per network and data set a line per method, accuracies in %.
+
+    Mean and standard deviation of three seeds, or of as many as stand in brackets.
+    """
     lines: list[str] = []
     for (data, network), by_method in sorted(grouped(rows).items()):
         ratios = sorted({row["ratio"] for row in rows}, reverse=True)
