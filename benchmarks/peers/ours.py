@@ -1,12 +1,14 @@
 """Secateur as a user gets it: analysis, one training with H2SPG, the surgeon."""
 
 from dataclasses import replace
+from functools import partial
 
 import onnx
 
 from benchmarks.peers.data import Images
 from benchmarks.peers.one_shot import CHANNELS
 from exporters.surgeon import shrink
+from exporters.training_form import training_form
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import AnalysisOptions, analyze
 from optimizer.bridge.binding import bind
@@ -35,6 +37,7 @@ def compressed(
         ),
         binding=bind(analysis, imported),
         config=replace(config, target_ratio=ratio, device="cpu"),
+        cutter=partial(training_form, analysis),
     )
     own = {tensor.name for tensor in analysis.loaded.model.graph.initializer}
     weights = {name: array for name, array in imported.weights().items() if name in own}

@@ -17,7 +17,7 @@ from optimizer.trainer import Arrays
 from optimizer.trainer.data import Batches
 from optimizer.trainer.evaluation import Evaluation, evaluate
 from optimizer.trainer.losses import Objective, as_tuple, objective_for
-from optimizer.trainer.plan import learning_rate
+from optimizer.trainer.rates import learning_rate
 from optimizer.trainer.teacher import Teacher
 
 MakeOptimizer = Callable[[list[dict[str, object]]], torch.optim.Optimizer]
