@@ -97,4 +97,6 @@ def test_units_follow_tensors_that_lost_positions() -> None:
     assert torch.equal(layout.size, size)
     assert layout.sums([weight]).tolist() == [1, 0, 1, 0, 2]
     places = layout.positions(torch.tensor([False, True, True, True, False]))
-    assert [(place.dim, place.index.tolist()) for place in places] == [(0, [1])]
+    assert places.tensors == [0]
+    fill_zero([weight], places)
+    assert weight.tolist() == [[1.0], [0.0]]
