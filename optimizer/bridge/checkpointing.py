@@ -78,7 +78,7 @@ def checkpointed(module: fx.GraphModule, parts: int) -> TrainableGraph:
     for node in stretches[-1] if stretches else ():
         made[node] = graph.node_copy(node, made.__getitem__)
         if node.op == "call_module":
-            root.add_module(str(node.target), module.get_submodule(str(node.target)))
+            _put_called(root, module, str(node.target))
     graph.node_copy(module.graph.output_node(), made.__getitem__)
     result = TrainableGraph(root, graph)
     return result.train(module.training)
@@ -103,7 +103,7 @@ def _put_part(
     for node in stretch:
         copies[node] = inner.node_copy(node, copies.__getitem__)
         if node.op == "call_module":
-            holder.add_module(str(node.target), module.get_submodule(str(node.target)))
+            _put_called(holder, module, str(node.target))
     inner.output(tuple(copies[node] for node in outputs))
     path = f"%part{number}"
     root.add_module(path, Part(TrainableGraph(holder, inner)))
@@ -111,6 +111,16 @@ def _put_part(
     call = graph.call_module(path, (held, *(made[node] for node in inputs)))
     for position, node in enumerate(outputs):
         made[node] = graph.call_function(operator.getitem, (call, position))
+
+
+def _put_called(root: torch.nn.Module, module: fx.GraphModule, path: str) -> None:
+    """Let ``root`` have the submodule ``path`` of ``module``, which may lie in a container."""
+    parent, _, leaf = path.rpartition(".")
+    for name in parent.split(".") if parent else ():
+        if name not in root._modules:
+            root.add_module(name, torch.nn.Module())
+        root = root.get_submodule(name)
+    root.add_module(leaf, module.get_submodule(path))
 
 
 def _is_buffer(module: fx.GraphModule, node: fx.Node) -> bool:

@@ -52,8 +52,16 @@ class Shrinker:
         container: What paths of other tensors, which only a cut module has, begin with.
     """
 
-    def __init__(self, imported: ImportedModule) -> None:
-        """Take the module as it is now for the whole one."""
+    def __init__(
+        self, imported: ImportedModule, *, of_file: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Take the module as it is now for the whole one.
+
+        Args:
+            imported: The module and what is known about it.
+            of_file: Tensors that do not train and have other values now than in the file, by
+                initializer: as the file has them.
+        """
         self._imported = imported
         self.container = f"{_host_of(imported.module)[1]}{_CONTAINER}."
         self._host, self._prefix = _host_of(imported.module)
@@ -64,7 +72,7 @@ class Shrinker:
             name: tensor.clone()
             for name, tensor in imported.tensors.items()
             if tensor.is_floating_point() and not isinstance(tensor, torch.nn.Parameter)
-        }
+        } | dict(of_file or {})
         self._whole: dict[str, Tensor] = {}  # of what is cut: all positions, as they were then
         self._kept: dict[str, dict[int, Tensor]] = {}
         self._gone: frozenset[str] = frozenset()

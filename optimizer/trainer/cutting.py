@@ -63,7 +63,9 @@ class Cutting(Generic[S]):
         self._binding = binding
         self._cutter = cutter if setting.config.cut_during_training else None
         self._hooks = hooks
-        self._shrinker = Shrinker(setting.imported)
+        started = setting.started
+        of_file = None if started is None else started.of_file
+        self._shrinker = Shrinker(setting.imported, of_file=of_file)
         self._slices = setting.optimizer.units.slices
         self._current: Cut | None = None
         self._refused: Cut | None = None  # what failed last: it would fail again

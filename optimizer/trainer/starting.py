@@ -3,9 +3,11 @@
 From scratch there is no original to learn from or to be compared with: the loss is the task's.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from optimizer.bridge.folding import InsertedNorm
 from optimizer.bridge.fresh import redraw
@@ -22,10 +24,13 @@ class Started:
     Attributes:
         drawn: Tensors that got new values.
         kept: Weights that have the file's, because no rule says what they should begin with.
+        of_file: What was in the file of the tensors that do not train (running statistics), which
+            tells them from what the surgeon computes.
     """
 
     drawn: int
     kept: tuple[str, ...]
+    of_file: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def event(self) -> TrainEvent:
         """For the job's history."""
@@ -57,12 +62,13 @@ def draw_weights(imported: ImportedModule, *, seed: int) -> Started:
         InputError: There is nothing that could be drawn.
     """
     tensors = imported.tensors
+    replaced = tensors.keys() & imported.fresh.keys()
+    of_file = {name: tensors[name].clone() for name in replaced if not tensors[name].requires_grad}
     kept = redraw(tensors, imported.fresh, seed=seed)
-    drawn = len(tensors.keys() & imported.fresh.keys())
-    if not drawn:
+    if not replaced:
         message = "start 'scratch' found no weight that it knows how to begin with"
         raise InputError(message, param="start")
-    return Started(drawn=drawn, kept=kept)
+    return Started(drawn=len(replaced), kept=kept, of_file=of_file)
 
 
 @torch.no_grad()

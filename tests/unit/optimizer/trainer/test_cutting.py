@@ -61,6 +61,7 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
             "pyramid_pooling",
             "dense_block",
             "groupnorm_operator",
+            "if_conv_chains",
         )
     },
 }
