@@ -124,10 +124,11 @@ class Schedule:
         """The same plan in fewer steps: what lies ahead of ``now`` is scaled to end at ``total``.
 
         The period that runs keeps its start, so nothing that is decided changes; periods never
-        get shorter than ``MIN_PERIOD``, and ``total`` grows where that leaves no other way.
+        get shorter than ``MIN_PERIOD``, and ``total`` grows where that leaves no other way. The
+        step ``now`` is still made, so that the run has a last step.
         """
         ratio = max(total - now, 0) / max(self.total - now, 1)
-        if ratio >= 1:
+        if ratio >= 1 or now >= self.total:
             return self
         return _rescaled(self, now, ratio)
 
@@ -140,7 +141,7 @@ def _rescaled(schedule: Schedule, now: int, ratio: float) -> Schedule:
             continue
         earliest = max(now + 1, moved[-1] + MIN_PERIOD if moved else 1)
         moved.append(max(earliest, now + int((boundary - now) * ratio)))
-    total = max(now + int((schedule.total - now) * ratio), now, moved[-1])
+    total = max(now + int((schedule.total - now) * ratio), now + 1, moved[-1])
     return Schedule(tuple(moved), total)
 
 

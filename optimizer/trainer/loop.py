@@ -41,8 +41,9 @@ from optimizer.trainer.processes import Processes
 from optimizer.trainer.rates import learning_rate
 from optimizer.trainer.setting import Setting
 from optimizer.trainer.shared_checkpoints import SharedCheckpoints
+from optimizer.trainer.soundness import Soundness
 from optimizer.trainer.standing import Standing
-from optimizer.trainer.state import Snapshot, averaged_in, capture, overwrite, restore, weights_of
+from optimizer.trainer.state import Snapshot, averaged_in, capture, overwrite, restore
 
 _EVALUATIONS = 20  # at most, after the arrival
 _CALIBRATION = 5  # steps before a time budget is first acted upon
@@ -124,6 +125,7 @@ class _Run(Generic[S]):
             self._store = SharedCheckpoints(
                 checkpoints, setting.processes, identity=identity, fault=hooks.fault
             )
+        self._soundness = Soundness(setting.module, self._cutting.names)
         self._standing = Standing()
         self._judge = Judge(setting, self._cutting)
         self._started = self._saved_at = hooks.clock()
@@ -360,8 +362,7 @@ class _Run(Generic[S]):
 
     def _save_or_restart(self, done: int, lr: float) -> None:
         """A finite loss may have led to weights that are not: these must not be gone back to."""
-        weights = weights_of(self._module).values()
-        if all(bool(torch.isfinite(tensor).all()) for tensor in weights):
+        if self._soundness.holds():
             self._save()
         else:
             self._restart(done, math.inf, lr)

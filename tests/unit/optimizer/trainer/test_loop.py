@@ -269,6 +269,17 @@ def test_a_time_budget_compresses_the_schedule_and_is_kept() -> None:
         assert not tensors["first.weight"][unit].any()
 
 
+def test_a_time_budget_that_is_used_up_still_judges_the_last_step() -> None:
+    clock = Clock()
+
+    def tell(progress: Progress) -> None:
+        clock.now += 100.0 if progress.step == 15 else 0.1
+
+    _, result = run(hooks=Hooks(progress=tell, clock=clock), time_budget=50.0)
+    assert result.steps == 16
+    assert [entry["step"] for entry in result.history] == [9, 14, 16]
+
+
 def test_a_generous_time_budget_changes_nothing() -> None:
     assert same(run(time_budget=1e6)[0], run()[0])
 
