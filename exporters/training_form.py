@@ -57,7 +57,7 @@ def training_form(analysis: Analysis, solution: Solution, *, decided: bool) -> T
     names = {*draft.initializers}
     kept = {name: dict(axes) for name, axes in draft.keep.items() if name in names}
     for mask in masks:
-        axis = draft.keep.get(draft.origin[mask.node].input[0], {}).get(mask.axis)
+        axis = draft.keep.get(mask.tensor, {}).get(mask.axis)
         if axis is not None:
             kept[mask.name] = {mask.axis: np.asarray(axis, np.int64)}
     cleanup.update_annotations(draft, ())
@@ -71,8 +71,7 @@ def _masks(analysis: Analysis, draft: Draft) -> Iterator[Mask]:
     present = {node.name for node in draft.nodes}
     for mask in analysis.masks:
         if isinstance(mask, Mask) and mask.node in present:
-            source = draft.origin[mask.node].input[0]
-            yield replace(mask, length=len(draft.kept(source, mask.axis)))
+            yield replace(mask, length=len(draft.kept(mask.tensor, mask.axis)))
 
 
 def _gates(analysis: Analysis, solution: Solution, draft: Draft) -> Iterator[Gate]:

@@ -143,6 +143,7 @@ class Labelling:
         mask = Mask(
             name=f"{vertex.name}/mask{axis}",
             node=vertex.name,
+            tensor=name,
             axis=axis,
             rank=len(shape),
             length=shape[axis],

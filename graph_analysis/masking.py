@@ -34,19 +34,21 @@ _FUSED_EPSILON = 1e-12  # what ONNX Runtime takes if a fused operator states non
 
 @dataclass(frozen=True, kw_only=True)
 class Mask:
-    """What says which positions along one axis of one operator's first input still count.
+    """What says which positions along one axis of one operator's input still count.
 
     Attributes:
         name: Of the initializer in the masked form; its shape is ``length`` at ``axis``, else 1.
         node: Name of the operator.
-        axis: Of its first input.
-        rank: Of its first input.
+        tensor: The input: the first, but for tables that an operator picks rows of.
+        axis: Of the input.
+        rank: Of the input.
         length: Of the axis.
         dtype: ONNX element type.
     """
 
     name: str
     node: str
+    tensor: str
     axis: int
     rank: int
     length: int

@@ -6,7 +6,7 @@ import pytest
 from exporters.surgeon import shrink
 from exporters.training_form import training_form
 from graph_analysis.loading import load_model
-from graph_analysis.masking import MASK_DOC
+from graph_analysis.masking import MASK_DOC, Mask
 from graph_analysis.pipeline import Analysis, analyze
 from graph_analysis.solution import Solution
 from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
@@ -45,6 +45,16 @@ def test_masks_run_over_what_is_left_until_all_is_decided() -> None:
     assert not any(tensor.doc_string == MASK_DOC for tensor in last.model.graph.initializer)
     kinds = [node.op_type for node in last.model.graph.node]
     assert "LayerNormalization" in kinds
+
+
+def test_a_mask_over_rows_of_a_table_is_as_wide_as_the_table() -> None:
+    analysis = analysed("embed_layer_normalization")
+    form = training_form(analysis, some(analysis), decided=False)
+    sizes = {tensor.name: list(tensor.dims) for tensor in form.model.graph.initializer}
+    (mask,) = analysis.masks
+    assert isinstance(mask, Mask)
+    assert sizes[mask.name][mask.axis] == sizes[mask.tensor][mask.axis] < mask.length
+    assert len(form.kept[mask.name][mask.axis]) == sizes[mask.name][mask.axis]
 
 
 def test_what_is_kept_of_each_weight_is_what_the_surgeon_kept() -> None:

@@ -67,7 +67,15 @@ def evaluated(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 def with_mask(model: onnx.ModelProto, axis: int, kept: list[int] | None) -> onnx.ModelProto:
     """The masked form; everything but ``kept`` removed along ``axis``."""
     length = X.shape[axis]
-    mask = Mask(name="m", node="node", axis=axis, rank=3, length=length, dtype=TensorProto.FLOAT)
+    mask = Mask(
+        name="m",
+        node="node",
+        tensor="x",
+        axis=axis,
+        rank=3,
+        length=length,
+        dtype=TensorProto.FLOAT,
+    )
     result = maskable(model, [mask])
     (found,) = [tensor for tensor in result.graph.initializer if tensor.name == "m"]
     assert found.doc_string == MASK_DOC
@@ -125,7 +133,15 @@ def test_mean_and_deviation_of_a_layer_norm_are_there_too() -> None:
 def test_two_masks_of_one_operator() -> None:
     model = model_of("ReduceMean", 17, {"axes": [1, 2]}, (), X.shape)
     masks = [
-        Mask(name=f"m{axis}", node="node", axis=axis, rank=3, length=X.shape[axis], dtype=1)
+        Mask(
+            name=f"m{axis}",
+            node="node",
+            tensor="x",
+            axis=axis,
+            rank=3,
+            length=X.shape[axis],
+            dtype=1,
+        )
         for axis in (1, 2)
     ]
     result = maskable(model, masks)
