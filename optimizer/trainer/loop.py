@@ -318,6 +318,9 @@ class _Run(Generic[S]):
             False where the run had to go back.
         """
         judged = self._judge.judge()
+        if judged is None and not self._soundness.holds():
+            self._restart(done, math.inf, lr)
+            return False
         if judged is not None and not math.isfinite(judged.loss):
             self._restart(done, judged.loss, lr)
             return False

@@ -21,6 +21,7 @@ from optimizer.trainer import (
     train,
 )
 from optimizer.trainer import state as run_state
+from optimizer.trainer.descent import Descended, Descent
 from tests.unit.optimizer.trainer.networks import (
     BRANCH,
     NUM_UNITS,
@@ -248,6 +249,24 @@ def test_a_network_that_evaluates_to_nan_also_goes_back() -> None:
     result = train(one, data=data(), binding=FakeBinding(one), config=config())
     assert result.restarts == 1
     assert result.steps == 24
+
+
+def test_weights_that_are_not_finite_are_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing judges the last step without validation samples."""
+    make, failing = Descent.make, iter([True])
+
+    def overflowing(self: Descent, step: int, *, parts: int) -> Descended:
+        made = make(self, step, parts=parts)
+        if step == 23 and next(failing, False):
+            with torch.no_grad():
+                next(self._setting.module.parameters()).fill_(math.inf)
+        return made
+
+    monkeypatch.setattr(Descent, "make", overflowing)
+    only_train = ArrayData(train=samples(64, seed=1))
+    tensors, result = run(arrays=only_train, validation_ratio=0.0)
+    assert result.restarts == 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
 
 
 def test_a_time_budget_compresses_the_schedule_and_is_kept() -> None:
