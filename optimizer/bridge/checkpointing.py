@@ -6,7 +6,7 @@ kept; the rest of it is computed a second time when its gradient is due.
 
 import contextlib
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from optimizer.bridge.folding import InsertedNorm
 from optimizer.bridge.ops.normalization import BatchNorm
+from optimizer.bridge.random_draws import Drawing, replayed, sequences
 from optimizer.bridge.trainable_graph import TrainableGraph
 from optimizer.bridge.writer import PROBES
 
@@ -181,17 +182,18 @@ def _root_like(module: fx.GraphModule) -> torch.nn.Module:
 def _contexts(
     inner: torch.nn.Module,
 ) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-    return contextlib.nullcontext(), _statistics_at_rest(inner)
+    return contextlib.nullcontext(), _again(inner, sequences(inner))
 
 
 @contextlib.contextmanager
-def _statistics_at_rest(inner: torch.nn.Module) -> Iterator[None]:
-    """Keep running statistics as they are while a part runs a second time."""
+def _again(inner: torch.nn.Module, drawn: Mapping[Drawing, torch.Tensor | None]) -> Iterator[None]:
+    """Run a part a second time: running statistics stay, and sequences of seeds are ``drawn``."""
     norms = [module for module in inner.modules() if isinstance(module, BatchNorm | InsertedNorm)]
     for norm in norms:
         norm.is_at_rest = True
     try:
-        yield
+        with replayed(inner, drawn):
+            yield
     finally:
         for norm in norms:
             norm.is_at_rest = False

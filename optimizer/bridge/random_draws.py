@@ -5,6 +5,8 @@ each call, as a session of ONNX Runtime does; the numbers themselves are torch's
 """
 
 import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,3 +57,32 @@ class Drawing(torch.nn.Module):
     def extra_repr(self) -> str:
         """Show the seed."""
         return f"seed={self.seed}"
+
+
+def sequences(module: torch.nn.Module) -> dict[Drawing, torch.Tensor | None]:
+    """How far the sequences of seeds in ``module`` are."""
+    drawings = (one for one in module.modules() if isinstance(one, Drawing))
+    return {one: one.drawn for one in drawings if one.seed is not None}
+
+
+@contextmanager
+def replayed(
+    module: torch.nn.Module, begin: Mapping[Drawing, torch.Tensor | None] | None = None
+) -> Iterator[None]:
+    """Put the sequences of seeds in ``module`` back to where they are now at the end.
+
+    Args:
+        module: Draws in between.
+        begin: Where its sequences go on from in between; where they are if None.
+    """
+    now = sequences(module)
+    _set(begin or {})
+    try:
+        yield
+    finally:
+        _set(now)
+
+
+def _set(states: Mapping[Drawing, torch.Tensor | None]) -> None:
+    for drawing, drawn in states.items():
+        drawing.drawn = drawn

@@ -20,7 +20,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from optimizer.bridge.random_draws import Drawing
+from optimizer.bridge.random_draws import replayed
 from optimizer.bridge.shrinking import CutError, Shrinker
 from optimizer.bridge.synchronising import unsynchronised
 from optimizer.h2spg import H2SPG, UnitSlices
@@ -336,11 +336,8 @@ def _leaving_no_trace(module: nn.Module, device: torch.device) -> Iterator[None]
     """Mode, statistics and random numbers are afterwards as they were before."""
     was_training = module.training
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    drawings = [(one, one.drawn) for one in module.modules() if isinstance(one, Drawing)]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with replayed(module), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
     for buffer, before in buffers:
         buffer.copy_(before)
-    for drawing, drawn in drawings:
-        drawing.drawn = drawn
     module.train(was_training)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from optimizer.bridge.random_draws import replayed
 from optimizer.bridge.synchronising import unsynchronised
 from optimizer.h2spg.units import UnitLayout, fill_zero
 from optimizer.trainer.data import Batches
@@ -118,7 +119,7 @@ def probe_loss(
     total = torch.zeros((), dtype=torch.float64, device=device)
     num_samples = 0
     fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with fork, unsynchronised(module):
+    with fork, unsynchronised(module), replayed(module):
         torch.manual_seed(seed)  # what Dropout drops is the same for every structure
         for indices in batches.in_order(full_only=True):
             batch = batches.at(indices).to(device)

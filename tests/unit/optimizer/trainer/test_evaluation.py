@@ -1,5 +1,6 @@
 import torch
 
+from optimizer.bridge.ops.dropout import Dropout
 from optimizer.trainer.data import Batches
 from optimizer.trainer.evaluation import Evaluation, ablation_losses, evaluate, probe_loss
 from optimizer.trainer.losses import Objective, OutputKind
@@ -57,6 +58,23 @@ def test_probing_leaves_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(before[name], tensor) for name, tensor in one.tensors.items())
     assert not one.module.training
+
+
+def test_probing_draws_the_same_from_a_sequence_of_its_own_each_time() -> None:
+    class Seeded(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(2, 3)
+            self.drop = Dropout(3.0, with_mask=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(self.drop(x, 0.5))
+
+    module = Seeded()
+    teacher, batches = Teacher(module), Batches(samples(32, seed=0), ["points"], 16)
+    first, second = (probe_loss(module, teacher, batches, OBJECTIVE, seed=0) for _ in range(2))
+    assert first == second
+    assert module.drop.drawn is None
 
 
 def test_ablation_measures_each_unit_alone_and_puts_it_back() -> None:
