@@ -71,7 +71,11 @@ def test_two_processes_make_the_run_of_one(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"feature_weight": 0.5}, {"optimizer": "adam", "accumulate": 2, "ema_decay": 0.9}],
+    [
+        {"feature_weight": 0.5},
+        {"optimizer": "adam", "accumulate": 2, "ema_decay": 0.9},
+        {"checkpointing": 3, "start": "scratch", "loss": "cross-entropy"},
+    ],
 )
 def test_two_processes_cut_while_they_train(
     pair: Pair, tmp_path: Path, settings: dict[str, Any]
