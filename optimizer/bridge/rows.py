@@ -102,6 +102,11 @@ def row_by_row(
     return _around(RowByRow(body, has_rows, is_vectorised=is_vectorised), len(has_rows))
 
 
+def is_row_by_row(module: fx.GraphModule) -> bool:
+    """Whether ``module`` is what ``row_by_row`` returned."""
+    return any(isinstance(inner, RowByRow) for inner in module.children())
+
+
 def _takes(body: TrainableGraph, has_rows: tuple[bool, ...], one: list[Tensor]) -> bool | None:
     """Whether vmap can map ``body``; ``None`` if a loop cannot either."""
     two = [

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from optimizer.bridge.module import ImportedModule
+from optimizer.bridge.rows import is_row_by_row
 from optimizer.config import TrainConfig
 from optimizer.errors import InputError
 from optimizer.h2spg import H2SPG, Choose, UnitLayout
@@ -64,7 +65,7 @@ def prepare(
     if held_out is not None:
         validation = Batches(held_out, imported.input_names, config.batch_size)
     full_only = not imported.batch_is_free
-    _check_parts(config, full_only=full_only)
+    _check_parts(config, imported)
     execution = Execution(config)
     precision = Precision(config.precision, module, device)
     teacher = Teacher(module)
@@ -128,10 +129,16 @@ def prepare(
     return _with_original(setting)
 
 
-def _check_parts(config: TrainConfig, *, full_only: bool) -> None:
-    if full_only and config.accumulate > 1:
+def _check_parts(config: TrainConfig, imported: ImportedModule) -> None:
+    if not imported.batch_is_free and config.accumulate > 1:
         message = "the model takes batches of one size only, so accumulate must be 1"
         raise InputError(message, param="accumulate")
+    if config.checkpointing > 1 and is_row_by_row(imported.module):
+        message = (
+            "the model is run sample by sample, since its file insists on a batch of 1, so its "
+            "graph cannot be computed again in parts; checkpointing must be 1"
+        )
+        raise InputError(message, param="checkpointing")
 
 
 def _begin(
