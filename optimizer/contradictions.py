@@ -24,6 +24,8 @@ class Settings(Protocol):
     def early_stop(self) -> bool: ...  # noqa: D102
     @property
     def max_accuracy_drop(self) -> float | None: ...  # noqa: D102
+    @property
+    def ema_decay(self) -> float | None: ...  # noqa: D102
 
 
 TEACHER_LOSSES = ("distillation", "mix")  # what is learned from the original network
@@ -39,6 +41,12 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
     if settings.warm_up + settings.search_ratio > 1:
         text = "warm_up_ratio + search_ratio is above 1, so nothing could arrive in time"
         found.append(("search_ratio", text))
+    elif settings.warm_up + settings.search_ratio == 1 and settings.ema_decay is not None:
+        text = (
+            f"ema_decay={settings.ema_decay} averages the steps after the arrival, and "
+            "warm_up_ratio + search_ratio = 1 leaves none"
+        )
+        found.append(("ema_decay", text))
     if settings.accumulate > settings.batch_size:
         text = (
             f"accumulate={settings.accumulate} parts of a batch of {settings.batch_size} samples "

@@ -8,6 +8,11 @@ from optimizer.errors import InputError
     ("settings", "param", "text"),
     [
         ({"warm_up_ratio": 0.7, "search_ratio": 0.6}, "search_ratio", "nothing could arrive"),
+        (
+            {"warm_up_ratio": 0.5, "search_ratio": 0.5, "ema_decay": 0.9},
+            "ema_decay",
+            "leaves none",
+        ),
         ({"accumulate": 65}, "accumulate", "would be empty"),
         ({"early_stop": True}, "early_stop", "needs max_accuracy_drop"),
         ({"start": "scratch", "loss": "mix"}, "loss", "leaves out"),
