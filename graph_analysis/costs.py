@@ -4,7 +4,7 @@ A vertex that contracts costs a constant times the number of kept positions alon
 initializer holds the product of its kept axes. So the cost of what remains is a count of labels.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -12,22 +12,19 @@ import onnx
 
 from graph_analysis.labels import Classes, Labelling
 from graph_analysis.multiplications import Product, product_of, vertex_macs
+from graph_analysis.settings import is_setting, only_settings
 from graph_analysis.trace_graph import FLOATS, STATE_SLOTS, TraceGraph, Vertex
 
 # of indices and lengths, which a cut writes anew or drops; and of some quantised weights
 _ADDRESSING = frozenset({onnx.TensorProto.BOOL, onnx.TensorProto.INT32, onnx.TensorProto.INT64})
 _ARITHMETIC = frozenset({"Add", "Div", "Max", "Min", "Mod", "Mul", "Pow", "Sub"})
-# first input slot that holds statistics or settings instead of weights
-_SETTINGS_FROM = {
+# first input slot that holds statistics or tables instead of weights, besides ``settings``
+_NO_WEIGHTS_FROM = {
     "BatchNormalization": 3,
-    "Clip": 1,
     "DequantizeLinear": 1,
     "GroupQueryAttention": 5,
-    "Pad": 1,
     "QuantizeLinear": 1,
-    "Resize": 1,
     "RotaryEmbedding": 1,
-    "Upsample": 1,
 }
 
 
@@ -57,11 +54,14 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
     settings = {
         name
         for vertex in graph.vertices
-        for name in vertex.inputs[_SETTINGS_FROM.get(vertex.op_type, len(vertex.inputs)) :]
+        for slot, name in enumerate(vertex.inputs)
+        if slot >= _NO_WEIGHTS_FROM.get(vertex.op_type, slot + 1)
+        or (vertex.is_standard and is_setting(vertex.op_type, slot))
     }
     light = {name for name in graph.zeros if _makes_zeros_only(graph, name)}
     light |= {name for name in graph.initializers if _is_arithmetic(graph, name)}
-    settings |= light | _parts_of_settings(graph)
+    settings |= light
+    settings |= only_settings(graph.operations, graph.inputs, graph.outputs, _NO_WEIGHTS_FROM)
     elements, sizes, parameters = {}, {}, set()
     for name, tensor in graph.initializers.items():
         axes = labelling.axes.get(name, [None] * len(tensor.dims))
@@ -79,29 +79,6 @@ def cost_model(graph: TraceGraph, labelling: Labelling, classes: Classes) -> Cos
             macs[vertex.index] = _repeated(products, graph, vertex)
     return CostModel(
         macs=macs, elements=elements, item_bytes=sizes, parameters=frozenset(parameters)
-    )
-
-
-def _parts_of_settings(graph: TraceGraph) -> set[str]:
-    """What operators on constants turn into settings and nothing else: the parts of a scale."""
-    makers: set[int] = set()
-    for vertex in reversed(graph.vertices):
-        made = [name for name in vertex.outputs if name]
-        if made and all(
-            name in graph.weights and name not in graph.outputs and _only_sets(graph, name, makers)
-            for name in made
-        ):
-            makers.add(vertex.index)
-    names = {name for index in makers for name in graph.vertices[index].inputs if name}
-    return {name for name in names if _only_sets(graph, name, makers)}
-
-
-def _only_sets(graph: TraceGraph, name: str, makers: Container[int]) -> bool:
-    """Whether everything that reads a tensor takes it for a setting, or makes settings of it."""
-    uses = graph.consumers.get(name, ())
-    return bool(uses) and all(
-        index in makers or slot >= _SETTINGS_FROM.get(graph.vertices[index].op_type, slot + 1)
-        for index, slot in uses
     )
 
 

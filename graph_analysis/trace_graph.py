@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from graph_analysis.bodies import CONTROL, Bodies
 from graph_analysis.known_shapes import Array, Shapes
+from graph_analysis.settings import Operation
 
 FLOATS = frozenset(
     {
@@ -91,6 +92,14 @@ class TraceGraph:
     def producer(self) -> Mapping[str, int]:
         """Tensor -> index of the vertex that makes it."""
         return {name: v.index for v in self.vertices for name in v.outputs if name}
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """The vertices as far as their settings are concerned."""
+        return tuple(
+            Operation(v.op_type if v.is_standard else "", v.inputs, v.outputs)
+            for v in self.vertices
+        )
 
     @cached_property
     def weights(self) -> frozenset[str]:

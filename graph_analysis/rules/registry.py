@@ -24,6 +24,7 @@ from graph_analysis.rules import (
 )
 from graph_analysis.rules.batching import may_carry
 from graph_analysis.rules.fitting import misfit
+from graph_analysis.settings import parts_of_settings
 from graph_analysis.trace_graph import Edge, TraceGraph, Vertex
 
 Rule = Callable[[Labelling, Vertex], list[Axes]]
@@ -51,10 +52,13 @@ def apply_rules(graph: TraceGraph, *, gated: frozenset[Edge] = frozenset()) -> L
     2. Outputs of unknown shape, and every input of an operator without a rule, are fixed.
     3. Tensors that a body captures which is not laid out are fixed, and so are graph outputs.
     4. Around a Loop or Scan with a state that changes its shape everything is fixed.
+    5. Settings are read by position: they are fixed, and so is what they are made from.
     """
     labelling = Labelling(graph=graph, gated=gated)
     for vertex in graph.vertices:
         _apply(labelling, vertex)
+    for name in sorted(parts_of_settings(graph.operations, graph.inputs)):
+        labelling.freeze_all(name, "an operator reads it as a setting")
     for name in graph.outputs:
         labelling.freeze_all(name, f"graph output {name!r} keeps its shape")
     return labelling

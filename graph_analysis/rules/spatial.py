@@ -13,7 +13,7 @@ def pool(labelling: Labelling, vertex: Vertex) -> list[Axes]:
 
 
 def resize(labelling: Labelling, vertex: Vertex) -> list[Axes]:
-    """Resize, Upsample: axes of unchanged length pass; scales are read by axis and stay whole."""
+    """Resize, Upsample: axes of unchanged length pass."""
     x = labelling.of(vertex.inputs[0])
     before = labelling.graph.shape(vertex.inputs[0]) or ()
     after = labelling.graph.shape(vertex.outputs[0]) or ()
@@ -22,9 +22,6 @@ def resize(labelling: Labelling, vertex: Vertex) -> list[Axes]:
         if old != new:
             labelling.freeze(labels, f"{vertex.name!r} resizes it")
         out.append(labels if old == new else None)
-    for name in vertex.inputs[1:]:
-        if name:
-            labelling.freeze_all(name, f"{vertex.name!r} reads it as a setting")
     return [out]
 
 

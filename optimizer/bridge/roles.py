@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from graph_analysis.masking import MASK_DOC
+from graph_analysis.settings import Operation, only_settings
 from graph_analysis.trace_graph import STATE_SLOTS
 from optimizer.bridge.control_roles import (
     always_vary,
@@ -109,6 +110,7 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
        constants (weight standardisation); scalars on such a way stay constants. So it is for
        weights that a body of an If, Loop or Scan gets through a branch, a state or a scanned
        tensor.
+    6. None is that only settings are made from (``graph_analysis.settings``).
 
     Args:
         graph: Without bodies, or the flat view (``graph_analysis.bodies``) of one that has some.
@@ -121,7 +123,18 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
         and any(_is_weight(proto, role) for role in roles)
     ]
     operands = [proto for proto, roles in reached if "operand" in roles]
-    return frozenset(proto.name for proto, _ in reached) - _tables_of_rotations(operands)
+    found = frozenset(proto.name for proto, _ in reached)
+    return found - _tables_of_rotations(operands) - _settings_only(graph)
+
+
+def _settings_only(graph: onnx.GraphProto) -> set[str]:
+    operations = [
+        Operation(node.op_type if node.domain in ("", "ai.onnx") else "", node.input, node.output)
+        for node in graph.node
+    ]
+    constants = {proto.name for proto in graph.initializer}
+    inputs = {info.name for info in graph.input} - constants
+    return only_settings(operations, inputs, [info.name for info in graph.output])
 
 
 def _tables_of_rotations(protos: Iterable[onnx.TensorProto]) -> frozenset[str]:
