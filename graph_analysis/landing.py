@@ -8,7 +8,8 @@ every part of what a walk lets go is valid (``growth``).
 2. Exchange: something comes back and something else goes instead, where the two differ by what is
    left of the budget; of those that land closely, the one that departs least from the order.
 3. Where the budget is missed by more than 1 % of the whole: one structure stays that would have
-   gone, or goes that would have stayed, and the order is gone along with that settled.
+   gone, or goes that would have stayed, and the order is gone along with that settled; where that
+   does not help, so it is done with the width of one node group.
 4. In a small network, every combination there is.
 """
 
@@ -26,6 +27,7 @@ Counts = dict[str, int]
 TOLERANCE = 0.01  # of the whole: a budget that is met so closely is met
 _CLOSE = 0.01  # of the budget: so closely, and nothing is tried any more
 _MOST_STRUCTURES = 64  # that are settled one way and the other
+_MOST_WIDTHS = 128  # of node groups that are settled
 _MOST_MOVES = 1200  # that are paired with each other
 _NEAR_OPTIONS = 4  # that one exchange tries in turn; further ones are 1.5 times as far each
 _TRIED = 64  # pairs that are counted exactly in one round
@@ -101,7 +103,9 @@ class Landing:
                 return counts, cost
             found = self._exchange(counts, cost)
             if found is None and not self.budget.is_met(cost):
-                found = self._settled(cost)
+                found = self._settled(cost, self._both_ways()) or self._settled(
+                    cost, self._widths(counts)
+                )
             if found is None:
                 break
             counts, cost = self._fill(*found)
@@ -187,12 +191,23 @@ class Landing:
                 best = other, exact
         return best
 
-    def _settled(self, cost: float) -> tuple[Counts, float] | None:
-        """The best of what comes of settling one structure first; None if none is better."""
-        found = []
+    def _both_ways(self) -> list[tuple[str, int]]:
+        """Structures, gone and not."""
         keys = [key for key in self.growth.units if key in self.structures]
-        for settled in [(key, goes) for key in keys[:_MOST_STRUCTURES] for goes in (0, 1)]:
-            counts = self._shortest(*settled)
+        return [(key, goes) for key in keys[:_MOST_STRUCTURES] for goes in (0, 1)]
+
+    def _widths(self, counts: Counts) -> list[tuple[str, int]]:
+        """Options of node groups, next to what is taken first."""
+        moves = self._moves(counts, is_met=False)
+        return [move for move in moves if move[0] not in self.structures][:_MOST_WIDTHS]
+
+    def _settled(
+        self, cost: float, settled: Sequence[tuple[str, int]]
+    ) -> tuple[Counts, float] | None:
+        """The best of what comes of settling one group first; None if none is better."""
+        found = []
+        for key, goes in settled:
+            counts = self._shortest(key, goes)
             if counts is not None:
                 counts, other = self._fill(counts, self.cost(counts))
                 if other > cost:
@@ -207,7 +222,7 @@ class Landing:
         return counts, other
 
     def _shortest(self, key: str, goes: int) -> Counts | None:
-        """The shortest prefix of the order that fits with one structure settled."""
+        """The shortest prefix of the order that fits with one group settled."""
 
         def prefix(count: int) -> Counts:
             return {**self.growth.counts(count, self.step), key: goes}

@@ -284,3 +284,25 @@ def test_structures_that_others_rule_out_are_tried(seed: int, ratio: float) -> N
     found = solve(analysis, target_ratio=ratio, saliency=saliency_of(analysis, seed))
     left = cost(analysis, "macs", found.removed) / whole
     assert left == best if best < ratio - 0.01 else ratio - 0.01 <= left <= ratio
+
+
+def test_widths_of_groups_are_settled_where_all_steps_are_alike() -> None:
+    """A channel of any group is 2 % of the bytes, and there are too many combinations to try."""
+    graph = GraphBuilder("alike", seed=3)
+    x = graph.relu(graph.conv_norm(graph.input((BATCH, 3, 16, 16)), 3, 24))
+    for _ in range(2):
+        y = graph.conv_norm(graph.relu(graph.conv_norm(x, 24, 24)), 24, 24)
+        x = graph.relu(graph.node("Add", x, y))
+    graph.classify(x, 24)
+    options = AnalysisOptions(min_units=4)
+    analysis = analyze(load_model(graph.build().SerializeToString()), options=options)
+    kinds = [group.kind is GroupKind.OPERATOR for group in analysis.space.groups]
+    assert kinds == [True, True, False, False, False]
+    first = (9.0, 9.0, 5.0, 1.0, 2.0)  # the narrow groups of the blocks go before the shared one
+    saliency = {
+        group.id: start + np.arange(group.units) / 100
+        for group, start in zip(analysis.space.groups, first, strict=True)
+    }
+    solution = solve(analysis, target_ratio=0.5, quantity="bytes", saliency=saliency)
+    assert_met(analysis, solution, "bytes", 0.5)
+    assert cost(analysis, "bytes", solution.removed) / cost(analysis, "bytes", {}) >= 0.49
