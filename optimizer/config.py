@@ -107,7 +107,8 @@ class TrainConfig:
         sync_batch_norm: Whether normalisations take the statistics of a step over the samples of
             all processes (``on``) or of each one's own (``off``); one process alone has all.
         probe_samples: Training samples that ablation, the kind of the outputs and the statistics of
-            new normalisations are measured on.
+            new normalisations are measured on; trials take fewer (two batches at least) where all
+            of them would see more samples than the run trains on.
         validation_ratio: Share of the training data held out where there is no validation data.
         seed: Of everything that is random.
         time_budget: Seconds of training; the schedule is compressed to fit. None is unlimited.

@@ -34,9 +34,10 @@ from optimizer.trainer.teacher import Teacher
 
 
 def probe_of(train: Arrays, imported: ImportedModule, config: TrainConfig) -> Batches:
-    """Some training samples, always the same."""
+    """Some training samples, always the same; a batch at least where only whole ones run."""
+    least = 1 if imported.batch_is_free else config.batch_size
     order = np.random.default_rng((config.seed, 2)).permutation(train.num_samples)
-    some = train.taken(np.sort(order[: config.probe_samples]))
+    some = train.taken(np.sort(order[: max(least, config.probe_samples)]))
     return Batches(some, imported.input_names, config.batch_size)
 
 
@@ -51,13 +52,15 @@ def for_trials(
     """Decide on ``comparison``, and take fewer samples where a run is short for its trials."""
     steps = config.epochs * batches.per_epoch
     trials = config.periods * num_trials(binding.pool_of_unit, binding.operator_units)
+    is_ablated = config.operator_saliency == "ablation"
     comparison = config.comparison
     if comparison == "auto":
-        is_loss = config.operator_saliency == "ablation" and is_affordable(trials, steps)
-        comparison = "loss" if is_loss else "relative"
+        comparison = "loss" if is_ablated and is_affordable(trials, steps) else "relative"
     config = replace(config, comparison=comparison)
     if comparison != "loss":
-        return config, probe
+        trials = config.periods * (1 + int(binding.operator_units.sum()))
+        if not is_ablated or trials <= config.periods:
+            return config, probe
     samples = samples_per_trial(
         config.probe_samples, batch_size=batches.batch_size, steps=steps, trials=trials
     )

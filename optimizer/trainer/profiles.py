@@ -95,22 +95,30 @@ def profiled(saliency_U: Tensor, removed_U: Tensor, trials: Trials) -> Tensor:
 
     Returns:
         float64 (U,), loss per share of the budget. Units that the largest trial of their group
-        kept lie above all others.
+        kept lie above all others, and so do those without which nothing is saved.
     """
     found_U = _LAST * (1 + saliency_U / saliency_U.abs().max().clamp_min(1e-12))
     nothing_U = torch.zeros_like(removed_U)
     whole, before = trials.loss_without(nothing_U), trials.remaining(removed_U)
 
-    def measured(units: Sequence[int]) -> tuple[float, float]:
-        trials.alive()
+    def without(units: Sequence[int]) -> Tensor:
         gone_U = nothing_U.clone()
         gone_U[list(units)] = True
-        rise = trials.loss_without(gone_U) - whole
-        return (rise if isfinite(rise) else _LAST), before - trials.remaining(removed_U | gone_U)
+        return gone_U
+
+    def saved(units: Sequence[int]) -> float:
+        return before - trials.remaining(removed_U | without(units))
+
+    def measured(units: Sequence[int]) -> tuple[float, float]:
+        trials.alive()
+        rise = trials.loss_without(without(units)) - whole
+        return (rise if isfinite(rise) else _LAST), saved(units)
 
     least = _LEAST_RISE * max(abs(whole), _LEAST_RISE)
     for units in _groups(saliency_U, removed_U, trials):
         counts = _counts(len(units), is_operator=bool(trials.operators[units[0]]))
+        if not counts or saved(units[: counts[-1]]) <= 0:
+            continue  # dead with a structure, or of no cost: nothing to be gained, nothing to try
         points = [(0, 0.0, 0.0)] + [(count, *measured(units[:count])) for count in counts]
         slopes = slopes_of(points, least=least)
         for place, (unit, slope) in enumerate(zip(units, slopes, strict=False)):

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from optimizer.trainer.data import Batches
+from optimizer.trainer.decisions import for_trials, probe_of
 from optimizer.trainer.profiles import (
     Trials,
     is_affordable,
@@ -10,6 +14,7 @@ from optimizer.trainer.profiles import (
     slopes_of,
     with_profiles,
 )
+from tests.unit.optimizer.trainer.networks import FakeBinding, config, data, imported
 
 # a group of 4 units, one of 2, two operators, and a structure that costs nothing
 POOLS = torch.tensor([1, 1, 1, 1, 2, 2, 0, 0, 0])
@@ -72,6 +77,17 @@ def test_what_is_removed_is_neither_tried_nor_counted() -> None:
     assert abs(float(found[3]) - 0.1 / 0.05) < 1e-6
 
 
+def test_what_saves_nothing_is_not_tried_and_goes_last() -> None:
+    """The first group died with a structure, the second operator is dead as well."""
+    network = Network()
+    trials = network.trials()
+    dead = torch.tensor([True] * 4 + [False] * 3 + [True] * 2)
+    trials = replace(trials, remaining=lambda gone: 1 - float((COSTS * (gone & ~dead)).sum()))
+    found = profiled(SALIENCY, NOTHING, trials)
+    assert network.tried == [[], [6], [5]]
+    assert float(found[dead].min()) > float(found[[5, 6]].max())
+
+
 def test_a_loss_that_is_no_number_is_the_worst() -> None:
     found = profiled(SALIENCY, NOTHING, Network(broken_at=6).trials())
     assert float(found[6]) > 1e6
@@ -112,3 +128,28 @@ def test_the_search_sees_profiles() -> None:
     assert with_profiles(choose, Network().trials())(SALIENCY, NOTHING, 0.5) is NOTHING
     assert seen[0][1] == 0.5
     assert torch.equal(seen[0][0], profiled(SALIENCY, NOTHING, Network().trials()))
+
+
+def trials_of(*, batch_is_free: bool = True, **settings: object) -> tuple[str, int]:
+    """What units are compared by, and samples per trial, in a run of 24 steps of 16."""
+    one = imported(batch_is_free=batch_is_free)
+    train, set_up = data().train, config(**settings)
+    probe = probe_of(train, one, set_up)
+    batches = Batches(train, one.input_names, set_up.batch_size)
+    found, probe = for_trials(set_up, probe, train, one, FakeBinding(one), batches)
+    return found.comparison, probe.num_samples
+
+
+def test_ablation_sees_no_more_samples_than_a_short_run_trains_on() -> None:
+    assert trials_of(comparison="relative", probe_samples=64) == ("relative", 64)
+    assert trials_of(comparison="relative", periods=8, probe_samples=64) == ("relative", 32)
+    one = trials_of(
+        comparison="relative", periods=8, probe_samples=64, operator_saliency="criterion"
+    )
+    assert one == ("relative", 64)
+
+
+def test_a_network_of_one_batch_size_is_tried_on_whole_batches() -> None:
+    settings = {"probe_samples": 4, "comparison": "relative", "operator_saliency": "criterion"}
+    assert trials_of(**settings) == ("relative", 4)
+    assert trials_of(**settings, batch_is_free=False) == ("relative", 16)
