@@ -12,6 +12,7 @@ from service.schemas import Event
 _METRICS = (
     ("loss", "loss", ".3f"),
     ("accuracy", "accuracy", ".3f"),
+    ("token-accuracy", "token accuracy", ".3f"),
     ("f1", "F1", ".3f"),
     ("rmse", "RMSE", ".3g"),
     ("mae", "MAE", ".3g"),

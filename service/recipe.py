@@ -66,7 +66,7 @@ _REAL = {
 }
 _MAY_BE_LEAST = ("max_accuracy_drop", "augment_magnitude", "mixup", "cutmix", "feature_weight")
 _BELOW_ONE = (*_RATIOS, "ema_decay")
-_FLAGS = ("early_stop",)
+FLAGS = ("early_stop",)  # an option of the command line without a value
 _TRUTHS = {"true": True, "false": False, "on": True, "off": False}
 
 
@@ -92,7 +92,6 @@ class Recipe:
         saliency: What makes channels redundant: a criterion, or a mix such as
             ``0.7*magnitude+0.3*taylor``.
         measure_every: Saliency is measured in one of so many steps; more than 1 saves time.
-        loss: ``auto`` mixes labels and distillation where labels exist.
         comparison: How units of different groups are compared: by the ``loss`` that narrowing their
             group costs per share of the budget saved, or ``relative`` to their group's mean;
             ``auto`` is the loss where a run is long enough for its trials.
@@ -216,7 +215,7 @@ def _reader(name: str) -> Callable[[str, object], object]:
         return _whole
     if name in _CHOICES:
         return _choice
-    if name in _FLAGS:
+    if name in FLAGS:
         return _flag
     return {"kinds": _kinds, "protect": _names, "saliency": _saliency}.get(name, _real)
 

@@ -46,7 +46,7 @@ class _Answer(BaseModel):
 
 
 class TargetRequest(_Request):
-    """What is to remain; at least one of the three."""
+    """What is to remain; exactly one of the four."""
 
     macs: Ratio | None = None
     params: Ratio | None = None
@@ -127,6 +127,7 @@ class Target(_Answer):
     macs: float | None = None
     params: float | None = None
     bytes: float | None = None
+    latency: float | None = None
 
 
 class Progress(_Answer):

@@ -18,6 +18,7 @@ from graph_analysis.errors import InputError
 from service.client import DEFAULT_URL, Client
 from service.commands.job_texts import describe_job, exit_code_of, job_rows
 from service.following import follow
+from service.recipe import FLAGS
 from service.schemas import Job
 
 Url = Annotated[str, typer.Option("--url", envvar="SECATEUR_URL", help="Address of the service.")]
@@ -164,16 +165,20 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
     Example:
         >>> parse_settings(["--target-macs", "0.5", "--protect=a", "--protect", "b"])
         {'target_macs': '0.5', 'protect': 'a,b'}
+        >>> parse_settings(["--early-stop", "--epochs", "3"])
+        {'early_stop': 'true', 'epochs': '3'}
     """
     settings: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         option = rest.pop(0)
         name, separator, value = option.partition("=")
-        if not name.startswith("--") or not (separator or rest):
+        key = name[2:].replace("-", "_")
+        is_flag = key in FLAGS and not separator and (not rest or rest[0].startswith("--"))
+        if not name.startswith("--") or not (separator or rest or is_flag):
             message = f"'{option}' is not of the form --name value; see secateur compress --help"
             raise InputError(message, param=option)
-        key, text = name[2:].replace("-", "_"), value if separator else rest.pop(0)
+        text = value if separator else "true" if is_flag else rest.pop(0)
         if key in settings and key not in _LISTS:
             message = f"'{name}' is given twice"
             raise InputError(message, param=name)

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from optimizer.trainer.measures import ACCURACY, F1, MAE, RMSE, TOKEN_ACCURACY, Measure
 from service.following import describe, follow
 from service.schemas import Event
 
@@ -51,6 +53,12 @@ class _Null:
 def test_line_names_phase_step_and_metrics() -> None:
     line = describe(EVENTS[1].data)
     assert line == "train: hybrid  step 1/20  loss 2.000  accuracy 0.500  MACs 100.0%"
+
+
+@pytest.mark.parametrize("measure", [ACCURACY, TOKEN_ACCURACY, F1, RMSE, MAE])
+def test_line_shows_the_measure_of_every_task(measure: Measure) -> None:
+    line = describe({"stage": "train", "metrics": {measure.name: 0.25}})
+    assert line.endswith(("0.250", "0.25"))
 
 
 def test_line_says_only_what_is_known() -> None:

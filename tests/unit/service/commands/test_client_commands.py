@@ -122,6 +122,20 @@ def test_settings_are_options_with_values(arguments: list[str]) -> None:
         parse_settings(arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["--early-stop"], {"early_stop": "true"}),
+        (["--early-stop", "--epochs", "3"], {"early_stop": "true", "epochs": "3"}),
+        (["--early-stop", "false", "--lr=1"], {"early_stop": "false", "lr": "1"}),
+        (["--early-stop=on"], {"early_stop": "on"}),
+        (["--ignore-index", "-1"], {"ignore_index": "-1"}),
+    ],
+)
+def test_a_flag_needs_no_value(arguments: list[str], settings: dict[str, str]) -> None:
+    assert parse_settings(arguments) == settings
+
+
 def test_metadata_has_names(run: Run, model: str) -> None:
     with pytest.raises(InputError, match="NAME=TEXT"):
         run("submit", model, "--data", DATASET, "--metadata", "vision")

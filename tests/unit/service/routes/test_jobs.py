@@ -10,6 +10,8 @@ import pytest
 from service.jobs import JobStatus
 from tests.unit.service.api import DATASET, MODEL, Api
 
+_NO_TARGET = {"macs": None, "params": None, "bytes": None, "latency": None}
+
 
 def test_one_call_makes_a_job(api: Api) -> None:
     response = api.post(epochs="3", kinds="channel", metadata='{"team": "vision"}')
@@ -29,6 +31,12 @@ def test_one_call_makes_a_job(api: Api) -> None:
     assert (api.leftovers(), api.objects()) == ([], 1)
 
 
+@pytest.mark.parametrize("name", [*_NO_TARGET])
+def test_the_answer_says_which_target_was_asked_for(api: Api, name: str) -> None:
+    job = api.post(**{"target_macs": "", f"target_{name}": "0.25"}).json()
+    assert job["target"] == {**_NO_TARGET, name: 0.25}
+
+
 def test_the_request_may_be_json_in_one_field(api: Api) -> None:
     request = {
         "dataset": DATASET,
@@ -38,7 +46,7 @@ def test_the_request_may_be_json_in_one_field(api: Api) -> None:
     }
     response = api.post(job=json.dumps(request), dataset="", target_macs="")
     assert response.status_code == 202, response.text
-    assert response.json()["target"] == {"macs": None, "params": 0.6, "bytes": None}
+    assert response.json()["target"] == {**_NO_TARGET, "params": 0.6}
     assert response.json()["recipe"] == {"epochs": 3, "lr": None, "kinds": ["channel"]}
     assert response.json()["metadata"] == {"a": "b"}
 
