@@ -217,7 +217,7 @@ def to_text(report: Mapping[str, Any]) -> str:
 
 def _row(title: str, before: float, after: float, form: str) -> str:
     left = f"{after / before:.3f}" if before else "-"
-    return f"{title:<42}{before:>16{form}}{after:>16{form}}{left:>8}"
+    return f"{title:<42}{before:>16{form}}{after:>16{form}} {left:>7}"
 
 
 def _training_notes(report: Mapping[str, Any]) -> list[str]:

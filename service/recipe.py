@@ -67,6 +67,12 @@ _REAL = {
 _MAY_BE_LEAST = ("max_accuracy_drop", "augment_magnitude", "mixup", "cutmix", "feature_weight")
 _BELOW_ONE = (*_RATIOS, "ema_decay")
 FLAGS = ("early_stop",)  # an option of the command line without a value
+# name -> setting that it does nothing without, the values of that (none: any), and both as text
+_NEEDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "latency_threads": ("target_latency", (), "target_latency"),
+    "latency_batch": ("target_latency", (), "target_latency"),
+    "augment_magnitude": ("augment", ("rand",), "augment 'rand'"),
+}
 _TRUTHS = {"true": True, "false": False, "on": True, "off": False}
 
 
@@ -203,11 +209,21 @@ class Recipe:
                 raise InputError(message, param=raw)
             if value is not None:
                 values[name] = _reader(name)(name, value)
+        _check_needs(values)
         targets = [name for name in _RATIOS if name in values]
         if len(targets) != 1:
             message = f"exactly one of {', '.join(_RATIOS)} is needed, got {len(targets)}"
             raise InputError(message, param="target_macs")
         return cls(**values)  # type: ignore[arg-type]
+
+
+def _check_needs(values: Mapping[str, object]) -> None:
+    """Refuse settings that would do nothing because of others."""
+    for name, (other, legal, text) in _NEEDS.items():
+        given = values.get(other)
+        if name in values and (given is None or (legal and given not in legal)):
+            message = f"{name} does nothing without {text}; leave it out or set {other}"
+            raise InputError(message, param=name)
 
 
 def _reader(name: str) -> Callable[[str, object], object]:

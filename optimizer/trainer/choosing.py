@@ -128,6 +128,9 @@ def _refuse_one_hot(output: Tensor, labels: Tensor) -> None:
 def _check_classes(labels: Tensor, num_classes: int, ignored: int | None) -> None:
     wrong = (labels < 0) | (labels >= num_classes)
     if ignored is not None:
+        if labels.numel() and not bool((labels != ignored).any()):
+            message = f"all labels are {ignored}, which is ignored, so that none counts"
+            raise InputError(message, code="dataset-labels", param="ignore_index")
         wrong &= labels != ignored
     found = wrong.nonzero()
     if not len(found):

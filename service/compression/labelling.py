@@ -68,9 +68,6 @@ def check_labels(subject: Subject, outputs: Outputs, report: Report) -> LabelUse
     recipe, interface = subject.recipe, subject.interface
     classes = _classes(subject, outputs)
     fixed = subject.fixed_batch
-    if fixed is not None and fixed != recipe.batch_size:
-        message = f"the model fixes its batch size at {fixed}, so training uses that"
-        say(report, "batch-size-fixed", message, {"batch_size": fixed})
     check_dataset(
         subject.dataset,
         ModelInterface(inputs=interface.inputs, classes=classes),

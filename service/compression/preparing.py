@@ -207,6 +207,7 @@ def _say_what_is_not_done(
     subject: Subject, imported: ImportedModule, use: LabelUse, report: Report
 ) -> None:
     """What a user would otherwise have to notice in the report."""
+    _say_batch_size(subject, imported, report)
     if imported.integer_weights:
         count = len(imported.integer_weights)
         message = (
@@ -229,6 +230,18 @@ def _say_what_is_not_done(
             "to choose the best weights by"
         )
         say(report, "validation-held-out", message, {"held_out": held})
+
+
+def _say_batch_size(subject: Subject, imported: ImportedModule, report: Report) -> None:
+    fixed, wanted = subject.fixed_batch, subject.recipe.batch_size
+    if fixed is None or fixed == wanted:
+        return
+    if imported.batch_is_free:
+        how = f"training takes up to {wanted} samples per step all the same, and the file keeps it"
+    else:
+        how = "so training uses that"
+    data = {"batch_size": fixed, "trained_with": config_of(subject, imported).batch_size}
+    say(report, "batch-size-fixed", f"the model fixes its batch size at {fixed}; {how}", data)
 
 
 def _baseline(subject: Subject, use: LabelUse, phases: Phases) -> dict[str, object]:

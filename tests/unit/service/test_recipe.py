@@ -60,6 +60,10 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"target_latency": 0.5}, "exactly one"),
         ({"latency_threads": -1}, "from 0"),
         ({"latency_batch": 0}, "from 1"),
+        ({"latency_batch": 4}, "latency_batch does nothing without target_latency"),
+        ({"latency_threads": "0"}, "latency_threads does nothing without target_latency"),
+        ({"augment_magnitude": 0.5}, "does nothing without augment 'rand'"),
+        ({"augment_magnitude": 0.5, "augment": "flip-crop"}, "does nothing without augment 'rand'"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> None:
@@ -80,6 +84,13 @@ def test_what_the_recipe_takes_for_a_saliency_the_optimizer_takes_too(text: str)
 )
 def test_flags_are_texts_or_values(given: object, value: bool) -> None:
     assert Recipe.parse({"target_macs": 0.5, "early-stop": given}).early_stop is value
+
+
+def test_settings_go_with_those_that_they_belong_to() -> None:
+    timed = Recipe.parse({"target_latency": 0.5, "latency_threads": 0, "latency_batch": 4})
+    assert (timed.latency_threads, timed.latency_batch) == (0, 4)
+    moved = {"target_macs": 0.5, "augment": "rand", "augment_magnitude": 0}
+    assert Recipe.parse(moved).augment_magnitude == 0
 
 
 def test_a_target_is_needed() -> None:

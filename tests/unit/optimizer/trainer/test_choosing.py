@@ -84,6 +84,7 @@ def test_a_regression_knows_the_spread_of_its_labels() -> None:
     [
         ("auto", zeros(2, 3), torch.tensor([0, 3]), "label 3 in row 1 is not a class.*0 to 2"),
         ("auto", zeros(2, 4, 3), torch.tensor([[0, 1, 2, 0], [0, 1, -1, 0]]), "-100 is ignored"),
+        ("auto", zeros(2, 4, 3), torch.full((2, 4), -100), "all labels are -100"),
         ("bce", zeros(2, 1), torch.tensor([0.0, 1.5]), "label 1.5 in row 1 is not between 0 and"),
         ("mse", zeros(2, 1), torch.tensor([0.0, float("nan")]), "row 1 is NaN"),
         ("auto", torch.full((2, 2), 0.5), torch.eye(2), "one-hot.*argmax"),

@@ -154,14 +154,16 @@ def test_unlabelled_data_is_enough(tmp_path: Path) -> None:
     assert report["ratios"]["macs"] <= 0.25
 
 
-def test_a_fixed_batch_size_is_trained_at(tmp_path: Path) -> None:
+def test_a_fixed_batch_size_that_can_be_freed_is_not_trained_at(tmp_path: Path) -> None:
     model = onnx.load(digits_run(tmp_path / "free").model)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 16
     with np.load(tmp_path / "free" / "dataset.npz") as arrays:
         run = make_run(tmp_path / "fixed", model, dict(arrays))
     lines = run_all(run, recipe(epochs=1))
-    assert "batch-size-fixed" in lines.codes
+    said = next(one for one in lines.of("event") if one["data"]["code"] == "batch-size-fixed")
+    assert said["data"] == {"code": "batch-size-fixed", "batch_size": 16, "trained_with": 32}
+    assert "fixes its batch size at 16; training takes up to 32 samples" in said["message"]
     latency = report_of(run)["model"]["after"]["latency"]
     assert [entry["batch"] for entry in latency] == [16]
 
