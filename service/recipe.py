@@ -73,6 +73,9 @@ _NEEDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "latency_batch": ("target_latency", (), "target_latency"),
     "augment_magnitude": ("augment", ("rand",), "augment 'rand'"),
 }
+_NEEDS_DROP = "needs max_accuracy_drop, which says what is good enough"
+_LEARNS = "learns from the original, which start scratch leaves out"
+_COUNTS = "counts from the accuracy of the original, which start scratch leaves out"
 _TRUTHS = {"true": True, "false": False, "on": True, "off": False}
 
 
@@ -214,7 +217,9 @@ class Recipe:
         if len(targets) != 1:
             message = f"exactly one of {', '.join(_RATIOS)} is needed, got {len(targets)}"
             raise InputError(message, param="target_macs")
-        return cls(**values)  # type: ignore[arg-type]
+        recipe = cls(**values)  # type: ignore[arg-type]
+        _check_together(recipe)
+        return recipe
 
 
 def _check_needs(values: Mapping[str, object]) -> None:
@@ -222,7 +227,23 @@ def _check_needs(values: Mapping[str, object]) -> None:
     for name, (other, legal, text) in _NEEDS.items():
         given = values.get(other)
         if name in values and (given is None or (legal and given not in legal)):
-            message = f"{name} does nothing without {text}; leave it out or set {other}"
+            message = f"{name} does nothing without {text}; leave it out, or give that too"
+            raise InputError(message, param=name)
+
+
+def _check_together(recipe: Recipe) -> None:
+    """Refuse what ``optimizer.contradictions`` would, before a job is made of it."""
+    scratch = recipe.start == "scratch"
+    rules = (
+        ("accumulate", recipe.accumulate > recipe.batch_size, "is more than batch_size"),
+        ("early_stop", recipe.early_stop and recipe.max_accuracy_drop is None, _NEEDS_DROP),
+        ("loss", scratch and recipe.loss in ("distillation", "mix"), _LEARNS),
+        ("feature_weight", scratch and recipe.feature_weight > 0, _LEARNS),
+        ("max_accuracy_drop", scratch and recipe.max_accuracy_drop is not None, _COUNTS),
+    )
+    for name, is_broken, text in rules:
+        if is_broken:
+            message = f"{name} {getattr(recipe, name)} {text}"
             raise InputError(message, param=name)
 
 

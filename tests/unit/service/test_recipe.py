@@ -1,8 +1,11 @@
 """Settings of a job: defaults, texts and values, and every way to get one wrong."""
 
+from typing import Any
+
 import pytest
 
 from graph_analysis.errors import InputError
+from optimizer.config import TrainConfig
 from optimizer.saliency_names import SALIENCIES, is_saliency
 from service.recipe import Recipe
 
@@ -83,7 +86,30 @@ def test_what_the_recipe_takes_for_a_saliency_the_optimizer_takes_too(text: str)
     ("given", "value"), [(True, True), ("true", True), ("On", True), ("off", False), (False, False)]
 )
 def test_flags_are_texts_or_values(given: object, value: bool) -> None:
-    assert Recipe.parse({"target_macs": 0.5, "early-stop": given}).early_stop is value
+    settings = {"target_macs": 0.5, "max_accuracy_drop": 0.1, "early-stop": given}
+    assert Recipe.parse(settings).early_stop is value
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"early_stop": True}, "early_stop"),
+        ({"accumulate": 9, "batch_size": 8}, "accumulate"),
+        ({"accumulate": 65}, "accumulate"),
+        ({"start": "scratch", "loss": "mix"}, "loss"),
+        ({"start": "scratch", "loss": "distillation"}, "loss"),
+        ({"start": "scratch", "feature_weight": 0.5}, "feature_weight"),
+        ({"start": "scratch", "max_accuracy_drop": 0.5}, "max_accuracy_drop"),
+    ],
+)
+def test_contradictions_are_refused_where_training_would_refuse_them(
+    settings: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(InputError) as ours:
+        Recipe.parse({"target_macs": 0.5, **settings})
+    with pytest.raises(InputError) as theirs:
+        TrainConfig(target_ratio=0.5, **settings)
+    assert ours.value.param == theirs.value.param == name
 
 
 def test_settings_go_with_those_that_they_belong_to() -> None:

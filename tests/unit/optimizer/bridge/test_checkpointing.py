@@ -7,9 +7,10 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from torch import fx, nn
 
 from benchmarks.live_memory import LiveMemory
-from optimizer.bridge.checkpointing import Part
+from optimizer.bridge.checkpointing import Part, checkpointed
 from optimizer.bridge.module import ImportedModule, import_model
 from tests.unit.optimizer.bridge.onnx_models import (
     assert_same,
@@ -142,3 +143,20 @@ def test_less_is_kept() -> None:
     model = tower()
     plain, kept = _peak(import_model(model)), _peak(import_model(model).checkpointed(parts=4))
     assert kept < 0.6 * plain
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_modules_may_lie_in_others_as_in_a_network_that_was_cut(parts: int) -> None:
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6))
+    module = fx.symbolic_trace(nn.Sequential(first, nn.Sequential(nn.Tanh(), nn.Linear(6, 2))))
+    x = torch.randn(4, 6)
+    expected = module(x)
+    expected.sum().backward()
+    gradients = {name: each.grad for name, each in module.named_parameters()}
+    module.zero_grad()
+    found = checkpointed(module, parts)(x)
+    found.sum().backward()
+    assert torch.equal(found, expected)
+    for name, each in module.named_parameters():
+        assert torch.equal(each.grad, gradients[name])

@@ -58,7 +58,7 @@ def test_a_job_ends_early_once_it_is_good_enough(tmp_path: Path) -> None:
 
 def test_contradictions_and_missing_labels_are_refused_before_training(tmp_path: Path) -> None:
     run = digits_run(tmp_path / "run")
-    with pytest.raises(InputError, match="no original accuracy"):
+    with pytest.raises(InputError, match="accuracy of the original"):
         only("prepare", run, recipe(start="scratch", max_accuracy_drop=0.1))
     unlabelled = {"x_train": digits()["x_train"][:100], "y_train": None, "y_val": None}
     bare = digits_run(tmp_path / "bare", **unlabelled, y_test=None)
