@@ -13,7 +13,7 @@ from graph_analysis.errors import InputError
 
 Quantity = Literal["macs", "parameters", "bytes", "latency"]
 _KINDS = ("channel", "head", "operator")
-_CHOICES = {
+CHOICES = {
     "optimizer": ("sgd", "adam", "adamw"),
     "loss": (
         "auto",
@@ -250,7 +250,7 @@ def _check_together(recipe: Recipe) -> None:
 def _reader(name: str) -> Callable[[str, object], object]:
     if name in _WHOLE:
         return _whole
-    if name in _CHOICES:
+    if name in CHOICES:
         return _choice
     if name in FLAGS:
         return _flag
@@ -294,8 +294,8 @@ def _flag(name: str, value: object) -> bool:
 
 
 def _choice(name: str, value: object) -> str:
-    if value not in _CHOICES[name]:
-        message = f"{name} is one of {', '.join(_CHOICES[name])}, got {value!r}"
+    if value not in CHOICES[name]:
+        message = f"{name} is one of {', '.join(CHOICES[name])}, got {value!r}"
         raise InputError(message, param=name)
     return str(value)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor, fx
@@ -141,6 +141,9 @@ class TrainResult(Generic[S]):
             None where nothing was asked for.
         halvings: How often what is computed at once was halved for want of memory.
         processes: How many shared the samples of every step.
+        used: What was trained with where the settings leave it open: ``loss`` of the labels (None
+            without), share of ``distillation`` beside it, largest ``lr``, ``batch_size``,
+            ``comparison``, and ``precision`` (None is that of the file).
     """
 
     solution: S
@@ -162,3 +165,4 @@ class TrainResult(Generic[S]):
     best_value: float | None = None
     original_value: float | None = None
     processes: int = 1
+    used: Mapping[str, Any] = field(default_factory=dict)

@@ -227,6 +227,7 @@ class _Run(Generic[S]):
             best_value=best.value if best else None,
             original_value=setting.original.value if setting.original else None,
             processes=setting.processes.size,
+            used=setting.used(),
         )
 
     @property

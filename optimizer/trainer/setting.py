@@ -198,6 +198,22 @@ class Setting:
             processes=self.processes,
         )
 
+    def used(self) -> Mapping[str, Any]:
+        """What became of the settings that are chosen while a run is made ready."""
+        share, task, precision = (
+            self.objective.distillation_weight,
+            self.objective.task,
+            self.precision,
+        )
+        return {
+            "loss": task.name if task is not None and share < 1 else None,
+            "distillation": share,
+            "lr": self.config.peak_lr,
+            "batch_size": self.train.batch_size,
+            "comparison": self.config.comparison,
+            "precision": str(precision.dtype).removeprefix("torch.") if precision.dtype else None,
+        }
+
     def identity(self) -> Mapping[str, Any]:
         """What another run must share to go on from this one's checkpoint."""
         digest = hashlib.sha256()

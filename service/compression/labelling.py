@@ -117,7 +117,8 @@ def _use(subject: Subject, outputs: Outputs, classes: int | None) -> LabelUse:
             wanted = subject.recipe.loss if task is None else task.name
             found = _task(wanted, first, labels, subject.recipe.ignore_index)
         except InputError as error:
-            raise DatasetError(str(error), code="dataset-labels", param=f"y_{name}") from error
+            message = f"'y_{name}': {error}"
+            raise DatasetError(message, code="dataset-labels", param=f"y_{name}") from error
         if task is not None and (found is None or found.name != task.name):
             message = f"'y_{name}' does not have the form of 'y_train'"
             raise DatasetError(message, code="dataset-labels", param=f"y_{name}")

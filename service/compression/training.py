@@ -157,4 +157,5 @@ def _figures(result: TrainResult[Any]) -> Mapping[str, Any]:
         "device": result.device,
         "threads": result.threads,
         "processes": result.processes,
+        "used": dict(result.used),
     }

@@ -34,6 +34,14 @@ def test_a_job_with_everything_ends_with_its_proof(tmp_path: Path) -> None:
     assert report["ratios"]["macs"] <= 0.25
     assert report["training_summary"]["ended"] == "schedule"
     assert EVERYTHING.items() <= report["configuration"].items()
+    assert report["training_summary"]["used"] == {
+        "loss": "cross-entropy",
+        "distillation": 0.9,
+        "lr": 0.05,
+        "batch_size": 32,
+        "comparison": "relative",
+        "precision": "bfloat16",
+    }
 
 
 def test_a_job_from_scratch_learns_and_ends_with_its_proof(tmp_path: Path) -> None:
@@ -41,6 +49,8 @@ def test_a_job_from_scratch_learns_and_ends_with_its_proof(tmp_path: Path) -> No
     lines = run_all(run, recipe(start="scratch", epochs=12, lr=0.1))
     report = report_of(run)
     assert "from-scratch" in lines.codes
+    used = report["training_summary"]["used"]
+    assert (used["loss"], used["distillation"], used["lr"]) == ("cross-entropy", 0, 0.1)
     assert report["proof"]["passed"]
     assert report["ratios"]["macs"] <= 0.25
     assert report["model"]["after"]["accuracy"] > 0.8

@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.problems import KINDS
+from service.recipe import Recipe
 from tests.unit.service.api import Api, running_api
 
 
@@ -75,6 +77,13 @@ def test_the_form_is_described(document: dict[str, Any]) -> None:
     assert schema["required"] == ["model"]
     assert {"model", "dataset", "job", "target_macs", "epochs"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
+    properties = schema["properties"]
+    assert all(properties[field.name]["description"] for field in fields(Recipe))
+    assert properties["start"]["enum"] == ["pretrained", "scratch"]
+    assert properties["start"]["default"] == "pretrained"
+    assert (properties["early_stop"]["default"], properties["mixup"]["default"]) == ("false", "0.0")
+    assert "default" not in properties["ema_decay"]
+    assert properties["kinds"]["default"] == "channel,head,operator"
     events = document["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]["200"]["content"]
     assert set(events) == {"application/json", "text/event-stream"}
 
