@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graph_analysis.errors import SecateurError
+from graph_analysis.errors import InputError, SecateurError
 from service.compression import Report, RunDirectory, run_stage
 from service.recipe import Recipe
 
@@ -45,9 +45,16 @@ def train_together(
         Whether this is the first process, which goes on with the trained weights.
 
     Raises:
+        InputError: The target is a measured time.
         SystemExit: In the other processes, where preparing failed: the first one's exit code.
         SecateurError: As ``prepare`` and the stage ``train``.
     """
+    if recipe.target[0] == "latency":  # training would refuse it, when all has been measured
+        message = (
+            "target_latency is measured, and processes side by side disturb each other's "
+            "measurements; use one process, or another target"
+        )
+        raise InputError(message, param="target_latency")
     from optimizer.trainer.preparing import device_of
     from optimizer.trainer.process_group import from_environment
 

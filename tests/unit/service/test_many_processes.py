@@ -63,3 +63,14 @@ def test_torchrun_says_who_prints(
     code = main(["compress", __file__, "--data", __file__, "-o", "out.onnx", "--target-macs", "7"])
     assert code == 2
     assert bool(capsys.readouterr().err) is not helper
+
+
+def test_a_measured_time_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    files = [__file__, "--data", __file__, "-o", str(tmp_path / "out.onnx")]
+    assert main(["compress", *files, "--target-latency", "0.5"]) == 2
+    assert "target_latency is measured" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
