@@ -21,7 +21,10 @@ from optimizer.bridge.module import import_model
 from optimizer.h2spg import H2SPG, Choose, Measured, SaliencyCriterion, Schedule
 
 PERIODS = 10
-WARM_UP_SHARE, SEARCH_SHARE = 0.05, 0.2  # the shares of the product: the published ones are too short here
+WARM_UP_SHARE, SEARCH_SHARE = (
+    0.05,
+    0.2,
+)  # the shares of the product: the published ones are too short here
 _TINY = 1e-12
 
 
