@@ -6,7 +6,7 @@ tensor has followed by itself, and nothing is touched. Operators that address *p
 Split, Gather, Pad) are in ``positions``; counts in attributes (``group``) in ``attributes``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -174,12 +174,17 @@ def _changed(now: npt.NDArray[Any], was: npt.NDArray[Any]) -> bool:
 
 
 def small_constants(
-    initializers: Mapping[str, onnx.TensorProto],
+    initializers: Mapping[str, onnx.TensorProto], settings: Container[str] = ()
 ) -> dict[str, npt.NDArray[Any]]:
-    """Initializers that may take part in shape arithmetic, by name: integers and a few numbers."""
+    """Initializers that may take part in shape arithmetic, by name: integers and a few numbers.
+
+    Args:
+        initializers: By name.
+        settings: Those that only settings are made from: more numbers of any type than usual.
+    """
     result = {}
     for name, tensor in initializers.items():
-        limit = SMALL if tensor.data_type in _INTEGERS else _FEW
+        limit = SMALL if tensor.data_type in _INTEGERS or name in settings else _FEW
         if np.prod(tensor.dims, dtype=np.int64) <= limit and tensor.data_type in _NUMBERS:
             result[name] = to_array(tensor)
     return result

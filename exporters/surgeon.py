@@ -29,6 +29,7 @@ from graph_analysis.effects import Effects
 from graph_analysis.errors import SolutionError
 from graph_analysis.folding import fold
 from graph_analysis.pipeline import Analysis
+from graph_analysis.settings import only_settings, operations_of
 from graph_analysis.solution import Solution
 
 _INITIALIZERS_ALONE_SINCE = 4  # IR version; before it every initializer is declared as an input
@@ -117,12 +118,20 @@ def _draft(
     )
 
 
+def _settings(draft: Draft) -> set[str]:
+    """Tensors that only settings are made from."""
+    graph = draft.model.graph
+    inputs = {value.name for value in graph.input} - draft.initializers.keys()
+    outputs = [value.name for value in graph.output]
+    return only_settings(operations_of(draft.origin.values()), inputs, outputs)
+
+
 def _rewrite(draft: Draft) -> None:
     """Step 3: collect what every node needs, then grant it all at once."""
     if not draft.keep and len(draft.nodes) == len(draft.origin):
         return
     arithmetic = ShapeArithmetic(draft.model.opset_import, draft.model.ir_version)
-    known = constants.small_constants(draft.initializers)
+    known = constants.small_constants(draft.initializers, _settings(draft))
     draft.before = arithmetic.values(draft.origin.values(), known, draft.shapes_before)
     draft.after = arithmetic.values(draft.nodes, known, draft.shapes)
     operands = Operands(draft)

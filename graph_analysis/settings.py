@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import onnx
+
 # first input slot that sets the operator; and so do all after it, unless _UP_TO says less
 _FROM: Mapping[str, int] = {
     **dict.fromkeys(("BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"), 0),
@@ -28,6 +30,14 @@ class Operation(NamedTuple):
     op_type: str
     inputs: Sequence[str]
     outputs: Sequence[str]
+
+
+def operations_of(nodes: Iterable[onnx.NodeProto]) -> list[Operation]:
+    """The nodes of a graph as far as their settings are concerned."""
+    return [
+        Operation(node.op_type if node.domain in ("", "ai.onnx") else "", node.input, node.output)
+        for node in nodes
+    ]
 
 
 def is_setting(op_type: str, slot: int) -> bool:

@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from graph_analysis.masking import MASK_DOC
-from graph_analysis.settings import Operation, only_settings
+from graph_analysis.settings import only_settings, operations_of
 from graph_analysis.trace_graph import STATE_SLOTS
 from optimizer.bridge.control_roles import (
     always_vary,
@@ -128,13 +128,9 @@ def trainable_initializers(graph: onnx.GraphProto) -> frozenset[str]:
 
 
 def _settings_only(graph: onnx.GraphProto) -> set[str]:
-    operations = [
-        Operation(node.op_type if node.domain in ("", "ai.onnx") else "", node.input, node.output)
-        for node in graph.node
-    ]
     constants = {proto.name for proto in graph.initializer}
     inputs = {info.name for info in graph.input} - constants
-    return only_settings(operations, inputs, [info.name for info in graph.output])
+    return only_settings(operations_of(graph.node), inputs, [info.name for info in graph.output])
 
 
 def _tables_of_rotations(protos: Iterable[onnx.TensorProto]) -> frozenset[str]:

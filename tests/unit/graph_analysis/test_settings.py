@@ -201,6 +201,19 @@ def test_what_is_also_data_stays_whole_and_trains() -> None:
     assert name in analysis.costs.parameters
 
 
+def test_many_indices_are_read_as_few_are() -> None:
+    """More of them than weights that the surgeon looks at."""
+    graph = GraphBuilder("shuffled", seed=1)
+    x = graph.conv(graph.input((BATCH, 3, 8, 8)), 3, 32)
+    order = numbers(graph, np.random.default_rng(0).permutation(32).tolist())
+    x = graph.node("Gather", x, integers(graph, order), axis=1)
+    graph.classify(graph.relu(graph.conv(x, 32, 6)), 6)
+    analysis = analyze(load_model(graph.build().SerializeToString()))
+    solution = choose_macs(analysis, 0.6, 0).solution
+    assert solution is not None
+    assert largest_difference(analysis, solution) < 1e-5
+
+
 def test_what_is_computed_from_data_ends_the_way_back() -> None:
     operations = (
         Operation("MatMul", ("x", "w"), ("y",)),
