@@ -74,7 +74,8 @@ def test_it_uploads_the_network_with_the_address_of_the_data(
     report = run.compress(SERVICE, folder, console)
     assert jobs.created["model"] == MODEL_PATH.read_bytes()
     assert jobs.created["dataset"] == (folder / "digits.npz").resolve().as_uri()
-    assert jobs.created["settings"] == {"target_macs": 0.4, "multiple": 8, "seed": 0}
+    given = {"target_macs": 0.4, "multiple": 8, "seed": 0, "comparison": "relative"}
+    assert jobs.created["settings"] == given
     assert (folder / "compressed.onnx").read_bytes() == SMALL
     assert json.loads((folder / "report.json").read_text()) == report
     text = console.export_text()
