@@ -44,14 +44,6 @@ def test_what_is_also_multiplied_with_data_is_one() -> None:
 
 
 @pytest.mark.parametrize("is_split", [True, False])
-def test_what_is_counted_is_what_trains(is_split: bool) -> None:
-    from optimizer.bridge.roles import trainable_initializers
-
-    analysis = resized(is_split=is_split)
-    assert analysis.costs.parameters == trainable_initializers(analysis.loaded.flat.graph)
-
-
-@pytest.mark.parametrize("is_split", [True, False])
 def test_no_part_of_a_scale_is_a_unit(is_split: bool) -> None:
     """Two numbers behind a Concat look like two channels, and a Resize without one fails."""
     analysis = resized(is_split=is_split)
