@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributed import destroy_process_group, init_process_group
+from torch.distributed import barrier, destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from optimizer.h2spg import H2SPG, Schedule
@@ -67,6 +67,7 @@ def _process(rank: int, folder: str) -> None:
         inner = Whole()
         result = trained(DistributedDataParallel(inner), inner, rank=rank, processes=PROCESSES)
         torch.save(result, Path(folder) / f"{rank}.pt")  # noqa: TID251 - read by the test below
+        barrier()  # nobody leaves while another one still waits for a message
     finally:
         destroy_process_group()
 
