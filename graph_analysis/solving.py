@@ -348,8 +348,24 @@ def saliency_of(
     rng = np.random.default_rng(seed)
     if criterion == "random":
         return {group.id: rng.random(group.units) for group in analysis.space.groups}
+    found, erasable = magnitudes(analysis), []
+    for group in analysis.space.groups:
+        if group.id in analysis.structure_by_id:
+            erasable += [found[group.id][0]] if group.zero else []
+        else:
+            found[group.id] /= max(found[group.id].mean(), 1e-30)
+    mean = float(np.mean(erasable)) if erasable else 1.0
+    for key in analysis.structure_by_id:
+        found[key] = found[key] / max(mean, 1e-30)
+        if not analysis.space.group_by_id[key].zero:  # without weights, like the average of them
+            found[key] = np.ones(1)
+    return found
+
+
+def magnitudes(analysis: Analysis) -> dict[str, npt.NDArray[np.float64]]:
+    """Root mean square of every unit over all its members, as it is: group id -> (units,)."""
     arrays: dict[str, npt.NDArray[Any]] = {}
-    found, erasable = {}, []
+    found = {}
     for group in analysis.space.groups:
         square, size = np.zeros(group.units), np.zeros(group.units)
         for slices in group.zero:
@@ -364,13 +380,4 @@ def saliency_of(
                 square[unit] += sums[list(indices)].sum()
                 size[unit] += width * len(indices)
         found[group.id] = np.sqrt(square / np.maximum(size, 1))
-        if group.id in analysis.structure_by_id:
-            erasable += [found[group.id][0]] if group.zero else []
-        else:
-            found[group.id] /= max(found[group.id].mean(), 1e-30)
-    mean = float(np.mean(erasable)) if erasable else 1.0
-    for key in analysis.structure_by_id:
-        found[key] = found[key] / max(mean, 1e-30)
-        if not analysis.space.group_by_id[key].zero:  # without weights, like the average of them
-            found[key] = np.ones(1)
     return found

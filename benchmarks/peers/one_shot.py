@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
 
 from exporters.surgeon import shrink
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import Analysis, AnalysisOptions, analyze
 from graph_analysis.search_space import GroupKind
-from graph_analysis.solving import Selection
+from graph_analysis.solving import Selection, magnitudes
 
 Values = dict[str, npt.NDArray[np.float64]]
 CHANNELS = AnalysisOptions(kinds=frozenset({GroupKind.CHANNEL, GroupKind.HEAD}))
@@ -24,22 +23,7 @@ CHANNELS = AnalysisOptions(kinds=frozenset({GroupKind.CHANNEL, GroupKind.HEAD}))
 def magnitude(analysis: Analysis, seed: int) -> Values:
     """Root mean square over all members of a unit, compared across groups as it is."""
     del seed
-    found = {}
-    arrays: dict[str, npt.NDArray[np.float64]] = {}
-    for group in analysis.space.groups:
-        square, size = np.zeros(group.units), np.zeros(group.units)
-        for slices in group.zero:
-            name = slices.initializer
-            if name not in arrays:
-                proto = analysis.graph.initializers[name]
-                arrays[name] = numpy_helper.to_array(proto).astype(np.float64) ** 2
-            moved = np.moveaxis(arrays[name], slices.axis, 0)
-            per_position = moved.reshape(moved.shape[0], -1)
-            for unit, indices in enumerate(slices.unit_indices):
-                square[unit] += per_position[list(indices)].sum()
-                size[unit] += per_position.shape[1] * len(indices)
-        found[group.id] = np.sqrt(square / np.maximum(size, 1))
-    return found
+    return magnitudes(analysis)
 
 
 def random(analysis: Analysis, seed: int) -> Values:

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from optimizer.bridge.folding import InsertedNorm
 from optimizer.bridge.ops.normalization import BatchNorm
+from optimizer.bridge.places import holder
 from optimizer.bridge.random_draws import Drawing, replayed, sequences
 from optimizer.bridge.trainable_graph import TrainableGraph
 from optimizer.bridge.writer import PROBES
@@ -99,15 +100,15 @@ def _put_part(
     buffers = [node for node in dict.fromkeys(read) if _is_buffer(module, node)]
     inputs = [node for node in dict.fromkeys(read) if node not in buffers]
     outputs = [node for node in stretch if any(reader not in inside for reader in node.users)]
-    inner, holder = fx.Graph(), torch.nn.Module()
+    inner, owner = fx.Graph(), torch.nn.Module()
     copies = {node: inner.placeholder(f"of_{node.name}") for node in (*buffers, *inputs)}
     for node in stretch:
         copies[node] = inner.node_copy(node, copies.__getitem__)
         if node.op == "call_module":
-            _put_called(holder, module, str(node.target))
+            _put_called(owner, module, str(node.target))
     inner.output(tuple(copies[node] for node in outputs))
     path = f"%part{number}"
-    root.add_module(path, Part(TrainableGraph(holder, inner)))
+    root.add_module(path, Part(TrainableGraph(owner, inner)))
     held = tuple(made[node] for node in buffers)
     call = graph.call_module(path, (held, *(made[node] for node in inputs)))
     for position, node in enumerate(outputs):
@@ -116,11 +117,7 @@ def _put_part(
 
 def _put_called(root: torch.nn.Module, module: fx.GraphModule, path: str) -> None:
     """Let ``root`` have the submodule ``path`` of ``module``, which may lie in a container."""
-    parent, _, leaf = path.rpartition(".")
-    for name in parent.split(".") if parent else ():
-        if name not in root._modules:
-            root.add_module(name, torch.nn.Module())
-        root = root.get_submodule(name)
+    root, leaf = holder(root, path)
     root.add_module(leaf, module.get_submodule(path))
 
 

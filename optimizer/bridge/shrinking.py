@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from optimizer.bridge.module import ImportedModule, import_model
+from optimizer.bridge.places import holder
 from optimizer.bridge.random_draws import Drawing
 from optimizer.bridge.renormalising import put_back
 from optimizer.bridge.rows import PREFIX, RowByRow
@@ -328,11 +329,7 @@ def _adopted(
 
 
 def _put(root: torch.nn.Module, path: str, value: torch.nn.Module | Tensor) -> None:
-    *parents, leaf = path.split(".")
-    for parent in parents:
-        if parent not in root._modules:
-            root.add_module(parent, torch.nn.Module())
-        root = root.get_submodule(parent)
+    root, leaf = holder(root, path)
     if isinstance(value, torch.nn.Module):
         root.add_module(leaf, value)
     else:

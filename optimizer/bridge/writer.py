@@ -14,6 +14,7 @@ from torch import fx
 
 from optimizer.bridge import host
 from optimizer.bridge.host import HostValue
+from optimizer.bridge.places import holder
 from optimizer.bridge.probing import PROBE_ERRORS, map_values, probe, values_in
 from optimizer.bridge.unsupported import UnsupportedVariant
 from optimizer.bridge.values import Probes, Value, constant_of
@@ -295,11 +296,7 @@ def _dtype(probes: Probes) -> torch.dtype | None:
 
 
 def _register(root: torch.nn.Module, path: str, tensor: torch.Tensor) -> None:
-    *parents, leaf = path.split(".")
-    for parent in parents:
-        if parent not in root._modules:
-            root.add_module(parent, torch.nn.Module())
-        root = root.get_submodule(parent)
+    root, leaf = holder(root, path)
     if isinstance(tensor, torch.nn.Parameter):
         root.register_parameter(leaf, tensor)
     else:

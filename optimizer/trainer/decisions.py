@@ -27,9 +27,7 @@ from optimizer.trainer.profiles import (
     with_profiles,
 )
 from optimizer.trainer.saliency import with_ablation
-from optimizer.trainer.sharing import (
-    agreed,
-)
+from optimizer.trainer.sharing import agreed
 from optimizer.trainer.teacher import Teacher
 
 

@@ -15,10 +15,7 @@ from optimizer.config import TrainConfig
 from optimizer.h2spg import H2SPG
 from optimizer.trainer.augmentation import Augmentation
 from optimizer.trainer.data import Batch, Batches
-from optimizer.trainer.evaluation import (
-    Evaluation,
-    evaluate,
-)
+from optimizer.trainer.evaluation import Evaluation, evaluate
 from optimizer.trainer.execution import Execution
 from optimizer.trainer.features import Features
 from optimizer.trainer.liveness import Alive
@@ -26,13 +23,8 @@ from optimizer.trainer.losses import Objective, as_tuple
 from optimizer.trainer.precision import Precision
 from optimizer.trainer.processes import Processes, no_sync
 from optimizer.trainer.replicas import Replicas
-from optimizer.trainer.sharing import (
-    gathered,
-    shared_loss,
-)
-from optimizer.trainer.starting import (
-    Started,
-)
+from optimizer.trainer.sharing import gathered, shared_loss
+from optimizer.trainer.starting import Started
 from optimizer.trainer.state import weights_of
 from optimizer.trainer.teacher import Teacher
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from graph_analysis.errors import InputError
+from optimizer import config
 from optimizer.config import TrainConfig
 from optimizer.saliency_names import SALIENCIES, is_saliency
-from service.recipe import Recipe
+from service.recipe import CHOICES, Recipe
 
 
 def test_texts_and_values_mean_the_same() -> None:
@@ -117,6 +118,24 @@ def test_settings_go_with_those_that_they_belong_to() -> None:
     assert (timed.latency_threads, timed.latency_batch) == (0, 4)
     moved = {"target_macs": 0.5, "augment": "rand", "augment_magnitude": 0}
     assert Recipe.parse(moved).augment_magnitude == 0
+
+
+def test_what_can_be_chosen_is_what_the_trainer_knows() -> None:
+    expected = {
+        "optimizer": tuple(config.DEFAULT_LR),
+        "loss": config.LOSSES,
+        "comparison": config.COMPARISONS,
+        "renormalise": config.RENORMALISE,
+        "augment": config.AUGMENT,
+        "lr_schedule": config.LR_SCHEDULES,
+        "precision": config.PRECISIONS,
+        "start": config.STARTS,
+        "layout": config.LAYOUTS,
+        "cut_during_training": ("on", "off"),  # true or false there
+        "sync_batch_norm": config.SYNC_BATCH_NORM,
+        "device": config.DEVICES,
+    }
+    assert expected == CHOICES
 
 
 def test_a_target_is_needed() -> None:

@@ -51,6 +51,18 @@ def test_positions_that_are_ignored_count_nowhere(axis: int) -> None:
     )
 
 
+def test_parts_of_a_batch_give_every_position_that_counts_the_same_share() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output = torch.randn(4, 5, 3, generator=generator)
+    labels = torch.randint(0, 3, (4, 5), generator=generator)
+    labels[0, 1:], labels[2] = -100, -100  # parts count 6, 0 and 5 positions
+    task = Tokens(kind=SCORES, axis=2)
+    whole, in_parts = task.loss(output, labels), task.for_parts(labels)
+    parts = [(output[:2], labels[:2]), (output[2:3], labels[2:3]), (output[3:], labels[3:])]
+    total = sum(in_parts.loss(*part) * len(part[1]) / 4 for part in parts)
+    assert torch.allclose(torch.as_tensor(total), whole)
+
+
 def test_a_segmentation_is_torchs_own_and_its_distillation_a_mean_over_pixels() -> None:
     generator = torch.Generator().manual_seed(0)
     output = torch.randn(2, 3, 4, 5, generator=generator)
