@@ -80,7 +80,8 @@ def evaluate(
     for indices in processes.own_share(list(batches.in_order(full_only=full_only))):
         batch = batches.at(indices).to(device)
         outputs = as_tuple(module(*batch.inputs))
-        loss += objective.loss(outputs, teacher.outputs(batch), batch.labels) * len(indices)
+        target = teacher.outputs_again(batches, indices, batch)
+        loss += objective.loss(outputs, target, batch.labels) * len(indices)
         tally = objective.tally(outputs, batch.labels)
         if tally is not None:
             is_measured = True
@@ -120,11 +121,12 @@ def probe_loss(
     num_samples = 0
     fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     with fork, unsynchronised(module), replayed(module):
-        torch.manual_seed(seed)  # what Dropout drops is the same for every structure
-        for indices in batches.in_order(full_only=True):
+        for number, indices in enumerate(batches.in_order(full_only=True)):
             batch = batches.at(indices).to(device)
+            target = teacher.outputs_again(batches, indices, batch)
+            torch.manual_seed(seed + number)  # what Dropout drops is the same for every structure
             outputs = as_tuple(module(*batch.inputs))
-            loss = objective.loss(outputs, teacher.outputs(batch), batch.labels)
+            loss = objective.loss(outputs, target, batch.labels)
             total += loss * len(indices)
             num_samples += len(indices)
     for buffer, before in zip(module.buffers(), buffers, strict=True):

@@ -6,6 +6,13 @@ needed. So each group is narrowed on trial, a few widths at a time, and the loss
 samples; whole operators are tried as well and stand on the same scale. Narrowing costs more and
 more the narrower a group gets, so that dividing by what it saves empties no group.
 
+What a trial measures is the loss before anything has adapted. Much of it goes away when the rest
+learns, and how much differs from group to group. So the measured slope is drawn towards what is
+known without measuring: that equal shares of all groups are a good choice. As a geometric mean of
+weight ``PRIOR_WEIGHT``, that expectation is 1 for the first unit of every group and grows with 1 /
+(share of the group that is left); an operator counts as a group narrowed to ``OPERATOR_WIDTH``.
+Only ratios matter, so that the expectation needs no unit.
+
 Shape letters: U units.
 """
 
@@ -21,9 +28,12 @@ from optimizer.h2spg.search import Choose
 from optimizer.trainer.liveness import Alive, nobody_listens
 
 SHARES = (0.25, 0.5, 0.8)  # of a group that is tried without; the rest stays until nothing else can
+PRIOR_WEIGHT = 0.5
+OPERATOR_WIDTH = 0.25
+_BEYOND = 4.0  # slope of units that no trial went without, over that of the last that one did
 _LEAST_RISE = 1e-6  # of the loss: where nothing is lost, what saves most goes first
 _LEAST_SAVING = 1e-9  # of the whole model
-_MOST_SAMPLES = 1.0  # seen in trials, per sample trained on: a forward pass is a third of a step
+_MOST_SAMPLES = 0.25  # seen in trials, per sample trained on: a forward pass is a third of a step
 _STEPS_PER_TRIAL = 2  # at least, where profiles are taken unasked
 _LAST = 1e9  # the saliency from which on a unit only goes for want of others
 _TILT = 1e-9  # units of one slope still go in the order of their saliency
@@ -94,8 +104,8 @@ def profiled(saliency_U: Tensor, removed_U: Tensor, trials: Trials) -> Tensor:
         trials: How to measure.
 
     Returns:
-        float64 (U,), loss per share of the budget. Units that the largest trial of their group
-        kept lie above all others, and so do those without which nothing is saved.
+        float64 (U,), loss per share of the budget, tempered. The last unit of a group lies above
+        all others, and so do those without which nothing is saved.
     """
     found_U = _LAST * (1 + saliency_U / saliency_U.abs().max().clamp_min(1e-12))
     nothing_U = torch.zeros_like(removed_U)
@@ -115,15 +125,32 @@ def profiled(saliency_U: Tensor, removed_U: Tensor, trials: Trials) -> Tensor:
         return (rise if isfinite(rise) else _LAST), saved(units)
 
     least = _LEAST_RISE * max(abs(whole), _LEAST_RISE)
+    whole_groups = trials.pool_of_unit.bincount()
     for units in _groups(saliency_U, removed_U, trials):
-        counts = _counts(len(units), is_operator=bool(trials.operators[units[0]]))
+        is_operator = bool(trials.operators[units[0]])
+        counts = _counts(len(units), is_operator=is_operator)
         if not counts or saved(units[: counts[-1]]) <= 0:
             continue  # dead with a structure, or of no cost: nothing to be gained, nothing to try
         points = [(0, 0.0, 0.0)] + [(count, *measured(units[:count])) for count in counts]
         slopes = slopes_of(points, least=least)
+        slopes += [_BEYOND * slopes[-1]] * (len(units) - 1 - len(slopes))
+        width = int(whole_groups[trials.pool_of_unit[units[0]]])
         for place, (unit, slope) in enumerate(zip(units, slopes, strict=False)):
-            found_U[unit] = slope * (1 + _TILT * place)
+            left = OPERATOR_WIDTH if is_operator else (len(units) - place) / width
+            found_U[unit] = tempered(slope, left) * (1 + _TILT * place)
     return found_U
+
+
+def tempered(slope: float, left: float) -> float:
+    """A measured slope drawn towards what is expected with the share ``left`` of a group.
+
+    Example:
+        >>> tempered(2.0, 0.5)
+        2.0
+    """
+    if slope >= _LAST:
+        return slope  # the loss was no number
+    return float(slope ** (1 - PRIOR_WEIGHT) * (1 / left) ** PRIOR_WEIGHT)
 
 
 def slopes_of(points: Sequence[tuple[int, float, float]], *, least: float) -> list[float]:

@@ -22,11 +22,14 @@ class Teacher:
         self._module = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
         self._watched: nn.Module | None = None
         self._cached: tuple[Tensor, ...] | None = None
+        self._recurring: dict[tuple[Batches, int, int], tuple[Tensor, ...]] = {}
+        self._recurring_bytes = 0
         self._is_needed = True
 
     def retire(self) -> None:
         """Return nothing from now on: the loss is of labels alone."""
         self._is_needed, self._cached = False, None
+        self._recurring.clear()
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -72,3 +75,23 @@ class Teacher:
         if self._cached is None:
             return self.outputs(batch)
         return tuple(tensor[indices.to(tensor.device)] for tensor in self._cached)
+
+    def outputs_again(self, batches: Batches, indices: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        """The outputs for ``batch``, one of those that are gone through in order again and again.
+
+        Kept as long as all that is kept so fits into ``CACHE_BYTES``.
+
+        Args:
+            batches: Where the batch comes from; told apart by identity.
+            indices: int64 (batch,), consecutive.
+            batch: The samples ``indices``.
+        """
+        key = (batches, int(indices[0]), len(indices))
+        found = self._recurring.get(key)
+        if found is None:
+            found = self.outputs(batch)
+            size = sum(tensor.nbytes for tensor in found)
+            if self._recurring_bytes + size <= CACHE_BYTES:
+                self._recurring[key] = found
+                self._recurring_bytes += size
+        return found

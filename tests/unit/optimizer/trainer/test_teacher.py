@@ -51,3 +51,30 @@ def test_an_output_that_does_not_count_samples_is_not_remembered() -> None:
     doubled, mean = teacher.outputs_at(chosen, batches.at(chosen))
     assert doubled.tolist() == [[20.0, 22.0], [0.0, 2.0]]
     assert float(mean) == 5.5
+
+
+@pytest.mark.parametrize(("limit", "calls_for_two_passes"), [(0, 4), (1 << 20, 2)])
+def test_batches_that_come_again_are_computed_once_if_they_fit(
+    limit: int, calls_for_two_passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teaching, "CACHE_BYTES", limit)
+    teacher, calls = Teacher(imported().module), []
+    compute = teacher.outputs
+    monkeypatch.setattr(teacher, "outputs", lambda batch: (calls.append(1), compute(batch))[1])
+    batches = Batches(samples(8, seed=0), ["points"], 4)
+    for indices in [*batches.in_order(full_only=True)] * 2:
+        batch = batches.at(indices)
+        assert torch.equal(teacher.outputs_again(batches, indices, batch)[0], compute(batch)[0])
+    assert len(calls) == calls_for_two_passes
+
+
+def test_batches_of_other_samples_are_not_taken_for_each_other() -> None:
+    teacher = Teacher(imported().module)
+    first, second = (Batches(samples(4, seed=seed), ["points"], 4) for seed in (0, 1))
+    found = []
+    for batches in (first, second):
+        indices = torch.arange(4)
+        found += teacher.outputs_again(batches, indices, batches.at(indices))
+    assert not torch.equal(*found)
+    teacher.retire()
+    assert teacher.outputs_again(first, torch.arange(4), first.at(torch.arange(4))) == ()
