@@ -10,7 +10,8 @@ can be stopped and started at any time, and several may share the file with diff
 
 A method whose name ends in ``+labels`` is trained on the labels alone; all others, ours included,
 with the product's mix of labels and distillation from the original network. ``ours:NAME=VALUE``
-is ours with other settings: ``ours:periods=8,search_ratio=0.3``.
+is ours with other settings: ``ours:periods=8,search_ratio=0.3``. The two ``scratch`` methods begin
+with new weights: ours in one run, and what that found, trained anew.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from benchmarks.peers import gradual, one_shot, ours, torch_pruning_cuts
+from benchmarks.peers import gradual, one_shot, ours, scratch, torch_pruning_cuts
 from benchmarks.peers.data import DATA_SETS, Images, images_of
 from benchmarks.peers.networks import NETWORKS, OPTIMIZERS, exported, pretrained
 from benchmarks.peers.plot import write_plots
@@ -38,13 +39,13 @@ from benchmarks.peers.training import lesson_of, train_on
 from exporters.measure import accuracy, latencies
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import analyze
-from optimizer.bridge.module import import_model
 from optimizer.config import TrainConfig
 
 RATIOS = (0.25, 0.125, 0.5, 0.0625)  # those that matter most first
 SEEDS = (0, 1, 2)
-EPOCHS, BATCH = 3, 64
+EPOCHS, SCRATCH_EPOCHS, BATCH = 3, 24, 64
 PEERS = (*torch_pruning_cuts.METHODS, *one_shot.SALIENCIES, "hesso")
+SCRATCH = ("scratch-search", "scratch-found")
 METHODS = (
     "ours",
     *PEERS,
@@ -52,6 +53,7 @@ METHODS = (
     "ours-channels",
     *(f"{peer}+labels" for peer in PEERS),
     "ours+labels",
+    *SCRATCH,
 )
 RESULTS = Path("benchmarks/results/peers.jsonl")
 
@@ -61,13 +63,15 @@ def config_for(network: str, method: str, ratio: float, seed: int) -> TrainConfi
 
     A method ``ours:NAME=VALUE,...`` changes settings, to try recipes; so may any other.
     """
+    from_scratch = method.partition(":")[0] in SCRATCH
     shared = TrainConfig(
         target_ratio=min(ratio, 0.99),
-        epochs=EPOCHS,
+        start="scratch" if from_scratch else "pretrained",
+        epochs=SCRATCH_EPOCHS if from_scratch else EPOCHS,
         batch_size=BATCH,
         seed=seed,
         optimizer=OPTIMIZERS[network],
-        loss="cross-entropy" if "+labels" in method else "auto",
+        loss="cross-entropy" if "+labels" in method or from_scratch else "auto",
         device="cpu",
     )
     given = [part.split("=") for part in method.partition(":")[2].split(",") if part]
@@ -92,6 +96,11 @@ def made(
     """The compressed and trained file of one run."""
     ratio, name = config.target_ratio, method.partition(":")[0].removesuffix("+labels")
     original = exported(network, num_in)
+    if name in SCRATCH:
+        found = ours.compressed(original, ratio, arrays, config)
+        if name == "scratch-search":
+            return found
+        return scratch.trained(found, lesson_of(network, arrays, config), anew=True)
     if name.startswith("ours"):
         channels_only = name == "ours-channels"
         return ours.compressed(original, ratio, arrays, config, channels_only=channels_only)
@@ -103,17 +112,7 @@ def made(
         student = torch_pruning_cuts.cut(network, name, ratio, lesson)
         train_on(student, lesson)
         return exported(student, num_in)
-    small = one_shot.cut(original, name, ratio, config.seed)
-    analysis = analyze(load_model(small.SerializeToString()))
-    imported = import_model(analysis.loaded.model)
-    train_on(imported.module, lesson)
-    small = onnx.ModelProto()
-    small.CopyFrom(analysis.loaded.model)
-    weights = imported.weights()
-    for tensor in small.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
-    return small
+    return scratch.trained(one_shot.cut(original, name, ratio, config.seed), lesson)
 
 
 def figures(
@@ -150,7 +149,7 @@ def run(chosen: Mapping[str, Any], network: nn.Module, arrays: Images) -> Row:
         **chosen,
         **outcome,
         "seconds": round(seconds, 1),
-        "epochs": EPOCHS,
+        "epochs": config.epochs,
         "samples": len(arrays["x_train"]),
         "command": "python -m benchmarks.peers --folder DATA --data {data} --networks {network} "
         "--methods {method} --ratios {ratio} --seeds {seed}".format(**chosen),
