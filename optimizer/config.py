@@ -4,6 +4,7 @@ Every default is right for fine-tuning a pretrained classifier; what moved accur
 stands in the package's README.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -37,6 +38,9 @@ LR_SCHEDULES = ("cosine", "one-cycle", "constant", "step")
 STARTS = ("pretrained", "scratch")
 LAYOUTS = ("auto", "channels-last", "plain")
 DEFAULT_WARM_UP = {"pretrained": 0.05, "scratch": 0.2}
+PERIOD_SHARE = 0.04
+_LONGEST_SEARCH = 0.5
+_PERIOD_LEAVES, _FEWEST_PERIODS, _MOST_PERIODS = 0.76, 2, 5  # 0.76 ** 5 is about a quarter
 AUGMENT = ("none", "flip-crop", "rand")
 SYNC_BATCH_NORM = ("on", "off")
 
@@ -88,8 +92,10 @@ class TrainConfig:
         cutmix: alpha of setting one image into another; 0 is off.
         warm_up_ratio: Share of the steps before the first decision; None takes
             ``DEFAULT_WARM_UP``.
-        search_ratio: Share of the steps from the first decision to the arrival.
-        periods: Decisions; each removes the same share of what the last one left.
+        search_ratio: Share of the steps from the first decision to the arrival; None takes
+            ``PERIOD_SHARE`` for each period, half of the steps at most.
+        periods: Decisions; each removes the same share of what the last one left. None takes 2 to 5
+            by the target: a network that loses little is disturbed less often.
         saliency: Criterion of channels, and of operators too unless they are ablated; or a mix of
             several, such as ``0.7*magnitude+0.3*taylor``.
         measure_every: Saliency is measured in one of so many steps, the last before each decision
@@ -148,8 +154,8 @@ class TrainConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     warm_up_ratio: float | None = None
-    search_ratio: float = 0.2
-    periods: int = 5
+    search_ratio: float | None = None
+    periods: int | None = None
     saliency: str = "magnitude"
     measure_every: int = 1
     operator_saliency: str = "ablation"
@@ -191,6 +197,21 @@ class TrainConfig:
         """Share of the steps before the first decision."""
         given = self.warm_up_ratio
         return DEFAULT_WARM_UP[self.start] if given is None else given
+
+    @property
+    def num_periods(self) -> int:
+        """Decisions that are wanted; short runs make fewer (``trainer.plan``)."""
+        if self.periods is not None:
+            return self.periods
+        wanted = round(math.log(self.target_ratio, _PERIOD_LEAVES))
+        return min(max(wanted, _FEWEST_PERIODS), _MOST_PERIODS)
+
+    @property
+    def search(self) -> float:
+        """Share of the steps from the first decision to the arrival."""
+        if self.search_ratio is not None:
+            return self.search_ratio
+        return min(PERIOD_SHARE * self.num_periods, _LONGEST_SEARCH)
 
     @property
     def decay(self) -> float:
@@ -255,8 +276,8 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("mixup", "0 to 10", _is_between(0.0, 10.0)),
     ("cutmix", "0 to 10", _is_between(0.0, 10.0)),
     ("warm_up_ratio", "0 to 1", _or_none(_is_between(0.0, 1.0))),
-    ("search_ratio", "above 0 and below 1", _is_between(0.0, 1.0, strict=True)),
-    ("periods", "whole, at least 1", _is_whole(1)),
+    ("search_ratio", "above 0 and below 1", _or_none(_is_between(0.0, 1.0, strict=True))),
+    ("periods", "whole, at least 1", _or_none(_is_whole(1))),
     ("saliency", LEGAL, is_saliency),
     ("measure_every", "whole, at least 1", _is_whole(1)),
     ("operator_saliency", ", ".join(OPERATOR_SALIENCIES), _is_one_of(OPERATOR_SALIENCIES)),

@@ -9,7 +9,7 @@ class Settings(Protocol):
     @property
     def warm_up(self) -> float: ...  # noqa: D102 - as in TrainConfig, like the others
     @property
-    def search_ratio(self) -> float: ...  # noqa: D102
+    def search(self) -> float: ...  # noqa: D102
     @property
     def batch_size(self) -> int: ...  # noqa: D102
     @property
@@ -38,10 +38,10 @@ def contradictions(settings: Settings) -> list[tuple[str, str]]:
         The setting to change and the reason, for each.
     """
     found = []
-    if settings.warm_up + settings.search_ratio > 1:
+    if settings.warm_up + settings.search > 1:
         text = "warm_up_ratio + search_ratio is above 1, so nothing could arrive in time"
         found.append(("search_ratio", text))
-    elif settings.warm_up + settings.search_ratio == 1 and settings.ema_decay is not None:
+    elif settings.warm_up + settings.search == 1 and settings.ema_decay is not None:
         text = (
             f"ema_decay={settings.ema_decay} averages the steps after the arrival, and "
             "warm_up_ratio + search_ratio = 1 leaves none"

@@ -49,15 +49,15 @@ def for_trials(
 ) -> tuple[TrainConfig, Batches]:
     """Decide on ``comparison``, and take fewer samples where a run is short for its trials."""
     steps = config.epochs * batches.per_epoch
-    trials = config.periods * num_trials(binding.pool_of_unit, binding.operator_units)
+    trials = config.num_periods * num_trials(binding.pool_of_unit, binding.operator_units)
     is_ablated = config.operator_saliency == "ablation"
     comparison = config.comparison
     if comparison == "auto":
         comparison = "loss" if is_ablated and is_affordable(trials, steps) else "relative"
     config = replace(config, comparison=comparison)
     if comparison != "loss":
-        trials = config.periods * (1 + int(binding.operator_units.sum()))
-        if not is_ablated or trials <= config.periods:
+        trials = config.num_periods * (1 + int(binding.operator_units.sum()))
+        if not is_ablated or trials <= config.num_periods:
             return config, probe
     samples = samples_per_trial(
         config.probe_samples, batch_size=batches.batch_size, steps=steps, trials=trials

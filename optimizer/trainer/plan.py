@@ -19,7 +19,7 @@ def plan(config: TrainConfig, steps_per_epoch: int) -> Schedule:
     """
     total = config.epochs * steps_per_epoch
     warm_up = max(1, round(total * config.warm_up))
-    search = max(MIN_PERIOD, round(total * config.search_ratio))
+    search = max(MIN_PERIOD, round(total * config.search))
     if warm_up + search > total:
         needed = math.ceil((1 + MIN_PERIOD) / steps_per_epoch)
         message = (
@@ -27,7 +27,7 @@ def plan(config: TrainConfig, steps_per_epoch: int) -> Schedule:
             f"set epochs to {max(needed, config.epochs + 1)} or more, or a smaller batch size"
         )
         raise InputError(message, param="epochs")
-    periods = min(config.periods, search // MIN_PERIOD)
+    periods = min(config.num_periods, search // MIN_PERIOD)
     return Schedule.regular(
         warm_up=warm_up, periods=periods, period_steps=search // periods, total=total
     )

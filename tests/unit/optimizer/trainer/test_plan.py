@@ -20,6 +20,26 @@ def test_short_runs_get_fewer_periods() -> None:
     assert plan(config, 10) == Schedule((1, 3, 5), 10)
 
 
+@pytest.mark.parametrize(
+    ("target", "settings", "periods", "arrival"),
+    [
+        (0.9, {}, 2, 13),
+        (0.5, {}, 3, 17),
+        (0.3, {}, 4, 21),
+        (0.25, {}, 5, 25),
+        (0.01, {}, 5, 25),
+        (0.5, {"periods": 5}, 5, 25),
+        (0.25, {"search_ratio": 0.5}, 5, 55),
+        (0.25, {"periods": 20}, 20, 45),
+    ],
+)
+def test_the_search_is_as_long_as_the_target_is_low(
+    target: float, settings: dict[str, float], periods: int, arrival: int
+) -> None:
+    schedule = plan(TrainConfig(target_ratio=target, epochs=10, **settings), 10)  # type: ignore[arg-type]
+    assert (schedule.periods, schedule.arrival) == (periods, arrival)
+
+
 @given(epochs=st.integers(1, 50), per_epoch=st.integers(1, 50), periods=st.integers(1, 9))
 def test_every_plan_ends_within_its_epochs_or_says_how_many_are_needed(
     epochs: int, per_epoch: int, periods: int

@@ -178,7 +178,7 @@ def test_the_search_sees_profiles() -> None:
 
 
 def trials_of(*, batch_is_free: bool = True, **settings: object) -> tuple[str, int]:
-    """What units are compared by, and samples per trial, in a run of steps of 16, 24 unless said."""
+    """What units are compared by, and samples per trial, in a run of 4 steps per epoch."""
     one = imported(batch_is_free=batch_is_free)
     train, set_up = data().train, config(**settings)
     probe = probe_of(train, one, set_up)
