@@ -5,19 +5,22 @@ A value without coordinates: a layout places it, ``svg`` draws it.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import accumulate
 
 import numpy as np
 
 from graph_analysis.operator_names import joint_name, segment_steps
+from graph_analysis.outcome import SegmentOutcome, State, outcomes, weights_of
 from graph_analysis.pipeline import Analysis
 from graph_analysis.repeats import Run, runs_of
 from graph_analysis.search_space import GroupKind
 from graph_analysis.segments import Segment
+from graph_analysis.solution import Solution
 
 _UNFOLDED_MAX = 20  # boxes; a graph this small is shown in full
+_REFUSED = "not erased alone: "
 Link = tuple[int, int]
 
 
@@ -31,6 +34,8 @@ class Fate(StrEnum):
     PLAIN = "plain"  # has no parameters
     JOINT = "joint"
     END = "end"  # an input or output of the model
+    GONE = "gone"  # with a solution: none of it is left
+    NARROWER = "narrower"  # with a solution: something of it went
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ class Box:
     parameters: tuple[int, int] = (0, 0)
     macs: int = 0
     is_within: bool = False
+    left: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +81,21 @@ class Outline:
     repeats: tuple[Repeat, ...]
 
 
-def outline(analysis: Analysis, *, unfolded_max: int = _UNFOLDED_MAX) -> Outline:
-    """The segment graph of an analysis, repeats folded where it has more boxes than that."""
+def outline(
+    analysis: Analysis, solution: Solution | None = None, *, unfolded_max: int = _UNFOLDED_MAX
+) -> Outline:
+    """The segment graph of an analysis, repeats folded where it has more boxes than that.
+
+    Args:
+        analysis: Of the model.
+        solution: Boxes show what it did to them, instead of what may happen to them.
+        unfolded_max: Boxes.
+    """
     segments = analysis.segments.segments
     boxes = list(_boxes(analysis))
+    if solution is not None:
+        pairs = zip(boxes, outcomes(analysis, solution), strict=True)
+        boxes = [_decided(box, outcome) for box, outcome in pairs]
     number = {segment.id: place for place, segment in enumerate(segments)}
     links = [(number[s.id], number[target]) for s in segments for target in s.outputs]
     ends, end_links = _ends(analysis, len(boxes))
@@ -103,7 +120,7 @@ def _boxes(analysis: Analysis) -> Iterator[Box]:
     refused = {entry.segment: entry.reason for entry in analysis.refused}
     for segment in analysis.segments.segments:
         members = [member for piece in segment.pieces for member in piece.members]
-        weights = _weights(analysis, segment)
+        weights = weights_of(analysis, segment)
         inside = {member.index for member in members}
         structures = [cover for cover in covers if cover.vertices >= inside]
         parameters = sum(costs.elements[name].count(nothing) for name in weights)
@@ -119,7 +136,7 @@ def _boxes(analysis: Analysis) -> Iterator[Box]:
             else segment_steps(graph, segment),
             about=(
                 ", ".join([segment.id, *(f"goes with {cover.key}" for cover in structures)]),
-                *([f"not erased alone: {refused[segment.id]}"] if segment.id in refused else []),
+                *([f"{_REFUSED}{refused[segment.id]}"] if segment.id in refused else []),
                 *_vertex_lines([f"{m.op_type} {m.name}" for m in members]),
             ),
             parameters=(parameters, parameters),
@@ -147,20 +164,6 @@ def _covers(analysis: Analysis) -> list[_Cover]:
     return sorted(found, key=lambda cover: (len(cover.vertices), cover.key))
 
 
-def _weights(analysis: Analysis, segment: Segment) -> list[str]:
-    """Parameters that a segment reads, directly or computed from weights alone."""
-    graph = analysis.graph
-    stack = [n for p in segment.pieces for m in p.members for n in m.inputs]
-    found: dict[str, None] = {}
-    while stack:
-        name = stack.pop()
-        if name in analysis.costs.parameters:
-            found[name] = None
-        elif name in graph.weights and name in graph.producer:
-            stack.extend(graph.vertices[graph.producer[name]].inputs)
-    return list(found)
-
-
 def _fate(segment: Segment, kinds: Sequence[Set[GroupKind]], *, is_structure: bool) -> Fate:
     if segment.joint:
         return Fate.JOINT
@@ -171,6 +174,22 @@ def _fate(segment: Segment, kinds: Sequence[Set[GroupKind]], *, is_structure: bo
     if any(GroupKind.HEAD in found for found in kinds):
         return Fate.HEADS
     return Fate.CHANNELS if any(kinds) else Fate.STAYS
+
+
+def _decided(box: Box, outcome: SegmentOutcome) -> Box:
+    """A box as a solution has left it."""
+    fate = Fate.STAYS if box.parameters[1] else Fate.PLAIN
+    if outcome.state is State.ERASED:
+        fate = Fate.GONE
+    elif box.fate is Fate.JOINT:
+        fate = Fate.JOINT
+    elif outcome.state is State.NARROWER:
+        fate = Fate.NARROWER
+    kept = [line for line in box.about[1:] if not line.startswith(_REFUSED)]
+    before, after = outcome.macs
+    about = (outcome.id, *([f"{before:,} MACs before, {after:,} after"] if before else []), *kept)
+    left = outcome.parameters[1]
+    return replace(box, fate=fate, about=about, is_within=False, left=(left, left))
 
 
 def _vertex_lines(names: Sequence[str], shown: int = 24) -> list[str]:
@@ -318,6 +337,7 @@ def _merged(boxes: Sequence[Box]) -> Box:
     if len(boxes) == 1:
         return first
     counts = [count for box in boxes for count in box.parameters]
+    left = [count for box in boxes for count in box.left or ()]
     return Box(
         fate=first.fate,
         steps=first.steps,
@@ -325,4 +345,5 @@ def _merged(boxes: Sequence[Box]) -> Box:
         parameters=(min(counts), max(counts)),
         macs=sum(box.macs for box in boxes),
         is_within=first.is_within,
+        left=(min(left), max(left)) if left else None,
     )

@@ -3,23 +3,27 @@
 All text goes through ``_text``: names in a model are input from strangers.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from graph_analysis.explain import gone_share
+from graph_analysis.outcome import State, outcomes
 from graph_analysis.outline import Box, Fate, Outline, outline
 from graph_analysis.pipeline import Analysis
 from graph_analysis.reach import reach_of
+from graph_analysis.solution import Solution
 
 Point = tuple[float, float]
+Legend = Sequence[tuple[str, str]]
 
 _CHARACTER, _LINE, _PADDING = 7.3, 16.0, 10.0  # of 12 px text
 _LINE_MAX, _LINES_MAX, _WORD_MAX = 30, 4, 40
 _GROWTH = 60.0  # pixels that the costliest box is higher
 _SOFT = 6.3  # pixels of a character of 11 px text
 _MARGIN, _HEAD = 24.0, 108.0
-_TIMES = "\N{MULTIPLICATION SIGN}"
+_TIMES, _ARROW = "\N{MULTIPLICATION SIGN}", "\N{RIGHTWARDS ARROW}"
 _LEGEND = (
     (Fate.ERASED.value, "may be erased whole"),
     ("within", "goes with an erased one"),
@@ -30,10 +34,20 @@ _LEGEND = (
     (Fate.JOINT.value, "joint"),
     (Fate.END.value, "input, output"),
 )
+_OUTCOME_LEGEND = (
+    (Fate.GONE.value, "erased"),
+    (Fate.NARROWER.value, "narrower"),
+    (Fate.STAYS.value, "as wide as it was"),
+    (Fate.PLAIN.value, "no parameters"),
+    (Fate.JOINT.value, "joint"),
+    (Fate.END.value, "input, output"),
+)
 _HINT = f"higher boxes cost more MACs; {_TIMES}n: so many times, one behind the other"
 # name -> fill, edge
 _LIGHT = {
     "erased": ("#ffd9a8", "#c26a00"),
+    "gone": ("#fdeaea", "#c0392b"),
+    "narrower": ("#cfe3fb", "#2f6fb7"),
     "heads": ("#c9efdf", "#1b8a63"),
     "channels": ("#cfe3fb", "#2f6fb7"),
     "stays": ("#e3e6ea", "#7d8896"),
@@ -50,6 +64,8 @@ _LIGHT = {
 }
 _DARK = {
     "erased": ("#6b4310", "#f0a54a"),
+    "gone": ("#3a1d1d", "#f08a80"),
+    "narrower": ("#1d4168", "#6fb0f5"),
     "heads": ("#174a3a", "#4fd0a4"),
     "channels": ("#1d4168", "#6fb0f5"),
     "stays": ("#333c47", "#8793a1"),
@@ -78,6 +94,7 @@ text {{ font:12px system-ui,"Segoe UI","DejaVu Sans",sans-serif }}
 .times {{ font-size:15px; font-weight:600 }} .middle {{ text-anchor:middle }}
 .shape {{ stroke-width:1.4 }} .within {{ stroke-width:2.2 }} .link {{ stroke-width:1.3 }}
 .returning {{ stroke-dasharray:5 4 }} .frame {{ stroke-dasharray:2 3 }}
+.gone {{ stroke-dasharray:6 4 }} .struck {{ text-decoration:line-through }}
 g:hover > .shape {{ stroke-width:3 }}
 {_colours(_LIGHT)}
 @media (prefers-color-scheme:dark) {{ {_colours(_DARK)} }}
@@ -152,8 +169,34 @@ def picture(analysis: Analysis, place: Layout, *, title: str) -> str:
     return draw(drawn, placement, title=title, about=about, macs=model.macs)
 
 
+def outcome_picture(analysis: Analysis, solution: Solution, place: Layout, *, title: str) -> str:
+    """The segment graph with what a solution erased and narrowed, as SVG text.
+
+    Args:
+        analysis: Of the model.
+        solution: Of its search space.
+        place: Where boxes of given sizes go.
+        title: The first line, the model's name.
+    """
+    model, drawn = analysis.space.model, outline(analysis, solution)
+    states = Counter(entry.state for entry in outcomes(analysis, solution))
+    about = (
+        f"{sum(states.values()):,} segments: {states[State.ERASED]:,} erased, "
+        f"{states[State.NARROWER]:,} narrower, {states[State.WHOLE]:,} as they were"
+        + (f"; shown as {len(drawn.boxes)} boxes" if drawn.repeats else ""),
+    )
+    placement = place(drawn, sizes_of(drawn, model.macs))
+    return draw(drawn, placement, title=title, about=about, macs=model.macs, legend=_OUTCOME_LEGEND)
+
+
 def draw(
-    drawn: Outline, placement: Placement, *, title: str, about: Sequence[str], macs: int
+    drawn: Outline,
+    placement: Placement,
+    *,
+    title: str,
+    about: Sequence[str],
+    macs: int,
+    legend: Legend = _LEGEND,
 ) -> str:
     """The picture as SVG text.
 
@@ -163,9 +206,10 @@ def draw(
         title: The first line.
         about: The lines below it.
         macs: Multiply-accumulates of the whole model, that shares are of.
+        legend: Kinds of boxes and what they are called.
     """
     head = _HEAD + len(about) * _LINE
-    width = max(placement.width, _legend_width()) + 2 * _MARGIN
+    width = max(placement.width, _legend_width(legend)) + 2 * _MARGIN
     height = placement.height + head + _MARGIN
     left = _number((width - placement.width) / 2)
     size = f'width="{_number(width)}" height="{_number(height)}"'
@@ -176,7 +220,7 @@ def draw(
             f"<title>{_text(title)}</title>",
             f"<style>{_STYLE}</style>",
             '<rect class="paper" width="100%" height="100%"/>',
-            *_head(title, about),
+            *_head(title, about, legend),
             f'<g transform="translate({left},{_number(head)})">',
             *_frames(drawn, placement),
             *_links(drawn, placement),
@@ -188,13 +232,13 @@ def draw(
     )
 
 
-def _head(title: str, about: Sequence[str]) -> Iterator[str]:
+def _head(title: str, about: Sequence[str], legend: Legend) -> Iterator[str]:
     yield f'<text class="text title" x="{_MARGIN}" y="34">{_text(title, 90)}</text>'
     for number, line in enumerate(about):
         top = 54 + number * _LINE
         yield f'<text class="soft" x="{_MARGIN}" y="{top}">{_text(line, 160)}</text>'
     left, top = _MARGIN, 66 + len(about) * _LINE
-    for kind, words in _LEGEND:
+    for kind, words in legend:
         if kind == Fate.JOINT.value:
             yield f'<ellipse class="shape {kind}" cx="{left + 10}" cy="{top}" rx="10" ry="7"/>'
         else:
@@ -208,8 +252,8 @@ def _head(title: str, about: Sequence[str]) -> Iterator[str]:
     yield f'<text class="soft" x="{_MARGIN}" y="{top + 26}">{_HINT}</text>'
 
 
-def _legend_width() -> float:
-    return sum(48 + len(words) * _SOFT for _, words in _LEGEND)
+def _legend_width(legend: Legend) -> float:
+    return sum(48 + len(words) * _SOFT for _, words in legend)
 
 
 def _frames(drawn: Outline, placement: Placement) -> Iterator[str]:
@@ -267,6 +311,7 @@ def _boxes(drawn: Outline, placement: Placement, macs: int) -> Iterator[str]:
         for order, line in enumerate(lines):
             soft = bool(box.parameters[1]) and order == len(lines) - 1
             ink = "bright" if box.fate is Fate.END else "soft" if soft else "text"
+            ink += " struck" if box.fate is Fate.GONE and not soft else ""
             yield (
                 f'<text class="{ink} middle" x="{_number(x)}" '
                 f'y="{_number(top + order * _LINE)}">{_text(line)}</text>'
@@ -295,17 +340,27 @@ def _lines(box: Box, macs: int) -> list[str]:
 
 def _costs(box: Box, macs: int, times: int) -> Iterator[str]:
     if box.parameters[1]:
-        low, high = box.parameters
-        yield f"{low:,} parameters" if low == high else f"{low:,} to {high:,} parameters"
+        yield f"{_span(box.parameters)} parameters"
+    if box.left is not None and box.left != box.parameters:
+        yield f"{_span(box.left)} parameters are left"
     if box.macs:
         yield f"{box.macs:,} MACs per sample, {box.macs / max(1, macs):.2%} of the model"
         if times > 1:
             yield f"in all {times} repetitions together"
 
 
+def _span(counts: tuple[int, int]) -> str:
+    low, high = counts
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def _parameters(box: Box) -> str:
     low, high = (_short(count) for count in box.parameters)
-    return f"{low} params" if low == high else f"{low} to {high} params"
+    words = low if low == high else f"{low} to {high}"
+    if box.left is not None and box.left != box.parameters and box.fate is not Fate.GONE:
+        low, high = (_short(count) for count in box.left)
+        words += f" {_ARROW} " + (low if low == high else f"{low} to {high}")
+    return f"{words} params"
 
 
 def _share(ratio: float) -> str:
