@@ -1,8 +1,9 @@
 """The report of a job: what went in, what came out, what was removed, what stayed and why.
 
-A plain dictionary of schema ``secateur/report/1``; JSON for machines, ``to_text`` for people. It
-holds no clock time and no path, so that one seeded job run twice gives one report twice, but for
-the latencies.
+A plain dictionary of schema ``secateur/report/2``, described by ``reporting/report.schema.json``;
+JSON for machines, ``to_text`` for a terminal, ``reporting.to_html`` for a browser. It holds no
+clock time and no path, so that one seeded job run twice gives one report twice, but for latencies,
+memory and what training took.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from graph_analysis.solution import Solution
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA = "secateur/report/1"
+SCHEMA = "secateur/report/2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class ModelFigures:
         measure: Name of what labels were compared by: an accuracy, ``f1``, ``rmse`` or ``mae``.
         value: Its value.
         latency: One entry per batch size and thread count measured.
+        peak_memory: Bytes that loading and running it takes at most, if they were measured.
     """
 
     parameters: int
@@ -51,6 +53,29 @@ class ModelFigures:
     measure: str | None = None
     value: float | None = None
     latency: Sequence[Latency] = field(default_factory=tuple)
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a report says beside the figures.
+
+    Attributes:
+        about: The model's own words: ``graph``, ``producer``, ``opset``, ``inputs``, ``outputs``.
+        segments: What became of each, as :func:`exporters.reporting.segments.describe` says it.
+        saliency: Group id -> ``lowest``, ``median``, ``highest`` and ``highest_removed`` of it, as
+            the search saw them.
+        hashes: Kind of file -> SHA-256.
+        command: That does the job again.
+        machine: What latencies were measured on: ``processor``, ``cores``.
+    """
+
+    about: Mapping[str, Any] = field(default_factory=dict)
+    segments: Sequence[Mapping[str, Any]] = ()
+    saliency: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_report(
@@ -66,6 +91,7 @@ def build_report(
     history: Sequence[Mapping[str, Any]] = (),
     training: Mapping[str, Any] | None = None,
     evaluated_on: str | None = None,
+    surroundings: Surroundings | None = None,
 ) -> dict[str, Any]:
     """The report as JSON-compatible values.
 
@@ -81,17 +107,24 @@ def build_report(
         history: What training recorded, one JSON-compatible entry per step or epoch.
         training: Its figures as a whole, JSON-compatible.
         evaluated_on: The split that accuracies were measured on (test, val), if any.
+        surroundings: The rest of what a reader wants to know.
 
     Raises:
         SolutionError: The solution belongs to another search space.
     """
     solution.check(space)
+    around = surroundings or Surroundings()
     return {
         "schema": SCHEMA,
+        "about": dict(around.about),
         "model": {"before": _figures(before), "after": _figures(after)},
         "ratios": _ratios(before, after),
         "removed": dict(removed_by_kind(space, solution)),
-        "groups": [_group(group, space, solution) for group in space.groups],
+        "groups": [
+            _group(group, space, solution) | {"saliency": around.saliency.get(group.id)}
+            for group in space.groups
+        ],
+        "segments": [dict(entry) for entry in around.segments],
         "erased": _erased(space, solution),
         "frozen": [
             {"name": entry.initializer or entry.tensor, "reason": entry.reason}
@@ -104,6 +137,9 @@ def build_report(
         "configuration": dict(configuration),
         "seed": seed,
         "versions": library_versions() | dict(versions or {}),
+        "machine": dict(around.machine),
+        "hashes": dict(around.hashes),
+        "command": around.command,
     }
 
 
@@ -145,6 +181,8 @@ def _ratios(before: ModelFigures, after: ModelFigures) -> dict[str, float | None
         name: ratio(getattr(before, name), getattr(after, name))
         for name in ("parameters", "macs", "bytes")
     }
+    if before.peak_memory and after.peak_memory:
+        ratios["peak_memory"] = ratio(before.peak_memory, after.peak_memory)
     if before.latency and after.latency:
         ratios["latency"] = ratio(before.latency[0].p50_ms, after.latency[0].p50_ms)
     return ratios
@@ -160,6 +198,8 @@ def _group(group: Group, space: SearchSpace, solution: Solution) -> dict[str, An
         "before": group.units,
         "after": 0 if gone_with else left,
         "erased_with": gone_with,
+        "macs": group.macs,
+        "parameters": group.parameters,
     }
 
 
@@ -195,6 +235,9 @@ def to_text(report: Mapping[str, Any]) -> str:
         rows.append(_row(before["measure"], before["value"], after["value"], ".4g"))
     else:
         rows.append(f"{'accuracy':<42}{'not measured':>16}")
+    if before["peak_memory"] and after["peak_memory"]:
+        title = "peak memory in bytes (batch 1, 1 threads)"
+        rows.append(_row(title, before["peak_memory"], after["peak_memory"], ",d"))
     for old, new in zip(before["latency"], after["latency"], strict=False):
         title = f"latency p50 ms (batch {old['batch']}, {old['threads']} threads)"
         rows.append(_row(title, old["p50_ms"], new["p50_ms"], ".3f"))
