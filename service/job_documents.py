@@ -7,7 +7,7 @@ from service import schemas
 from service.jobs import Job, JobEvent, Page
 from service.problems import problem_of_job
 
-FILES = ("model", "report", "solution", "space")
+FILES = ("model", "report", "page", "solution", "space")
 
 
 def job_document(job: Job) -> schemas.Job:

@@ -27,6 +27,7 @@ class Product:
 PRODUCTS = (
     Product(name="model", file="compressed.onnx", media_type="application/octet-stream"),
     Product(name="report", file="report.json", media_type="application/json"),
+    Product(name="page", file="report.html", media_type="text/html", is_required=False),
     Product(name="solution", file="solution.json", media_type="application/json"),
     Product(name="space", file="space.json", media_type="application/json"),
     Product(name="proof", file="proof.json", media_type="application/json", is_required=False),

@@ -150,6 +150,7 @@ class Links(_Answer):
     cancel: str
     model: str
     report: str
+    page: str
     solution: str
     space: str
 

@@ -9,7 +9,11 @@ _NAME_MAX = 120
 
 
 def text(words: object, most: int = 4000) -> str:
-    """Text that can be no markup; control characters show as replacement characters."""
+    """Text that can be no markup.
+
+    Control characters, and those that turn the direction of what follows, show as replacement
+    characters.
+    """
     shown = shortened(str(words), most)
     return escape("".join(c if _is_allowed(c) else "\N{REPLACEMENT CHARACTER}" for c in shown))
 
@@ -27,9 +31,10 @@ def shortened(words: str, most: int = _NAME_MAX) -> str:
 
 def _is_allowed(character: str) -> bool:
     code = ord(character)
-    return code in (9, 10) or not (
-        code < 32 or 127 <= code < 160 or 0xD800 <= code <= 0xDFFF or code & 0xFFFE == 0xFFFE
-    )
+    if code < 32 or 127 <= code < 160:
+        return code in (9, 10)
+    turns_text = 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return not (turns_text or 0xD800 <= code <= 0xDFFF or code & 0xFFFE == 0xFFFE)
 
 
 def count(number: float) -> str:

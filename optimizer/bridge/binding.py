@@ -25,6 +25,7 @@ from optimizer.bridge.module import ImportedModule
 from optimizer.h2spg import NO_UNIT, UnitLayout, UnitSlices
 
 SelectionFactory = Callable[..., Selection]
+Decided = Callable[[Mapping[str, npt.NDArray[np.float64]], Mapping[str, Sequence[int]]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +37,15 @@ class Binding:
         imported: The module that trains.
         selection: Makes the growing choice of units; replaced in tests.
         timing: Measures cuts, for a budget of latency.
+        decided: Told of every decision: group id -> saliencies of its units, and what had been
+            removed before.
     """
 
     analysis: Analysis
     imported: ImportedModule
     selection: SelectionFactory = Selection
     timing: Timing | None = None
+    decided: Decided | None = None
 
     @cached_property
     def first_unit(self) -> Mapping[str, int]:
@@ -134,10 +138,11 @@ class Binding:
         self.selection(self.analysis, quantity=quantity).check(target_ratio)
 
         def choose(saliency_U: Tensor, removed_U: Tensor, fraction: float) -> Tensor:
-            removed = self.removed_by_group(removed_U)
+            removed, values = self.removed_by_group(removed_U), self._by_group(saliency_U)
+            self._tell(values, removed)
             selection = self.selection(self.analysis, quantity=quantity, removed=removed)
             now_ratio = target_ratio**fraction
-            selection.advance(self._by_group(saliency_U), target_ratio, now_ratio=now_ratio)
+            selection.advance(values, target_ratio, now_ratio=now_ratio)
             return removed_U | self._of_solution(selection.solution())
 
         return choose
@@ -149,6 +154,7 @@ class Binding:
 
         def choose(saliency_U: Tensor, removed_U: Tensor, fraction: float) -> Tensor:
             removed, values = self.removed_by_group(removed_U), self._by_group(saliency_U)
+            self._tell(values, removed)
             if fraction < 1:
                 now = target_ratio**fraction
                 solution = timing.on_the_way(values, target_ratio, now, removed=removed)
@@ -157,6 +163,12 @@ class Binding:
             return removed_U | self._of_solution(solution)
 
         return choose
+
+    def _tell(
+        self, values: Mapping[str, npt.NDArray[np.float64]], removed: Mapping[str, Sequence[int]]
+    ) -> None:
+        if self.decided is not None:
+            self.decided(values, removed)
 
     @property
     def _timed(self) -> Timing:
@@ -219,7 +231,13 @@ class Binding:
         return value_U[first : first + self.analysis.space.group_by_id[key].units]
 
 
-def bind(analysis: Analysis, imported: ImportedModule, *, timing: Timing | None = None) -> Binding:
+def bind(
+    analysis: Analysis,
+    imported: ImportedModule,
+    *,
+    timing: Timing | None = None,
+    decided: Decided | None = None,
+) -> Binding:
     """Bind the search space of ``analysis`` to the tensors of ``imported``.
 
     Args:
@@ -227,6 +245,7 @@ def bind(analysis: Analysis, imported: ImportedModule, *, timing: Timing | None 
             needs no masks, that is the working copy.
         imported: The trainable module.
         timing: Measures cuts, for a budget of latency.
+        decided: Told of every decision, see ``Binding``.
 
     Raises:
         ValueError: A slice does not fit the tensor of its name, so the two are of different models;
@@ -237,7 +256,7 @@ def bind(analysis: Analysis, imported: ImportedModule, *, timing: Timing | None 
     if missing:
         message = f"the module lacks mask '{missing[0]}': import analysis.maskable() instead"
         raise ValueError(message)
-    binding = Binding(analysis=analysis, imported=imported, timing=timing)
+    binding = Binding(analysis=analysis, imported=imported, timing=timing, decided=decided)
     binding.layout()  # fails here rather than in the middle of a job
     return binding
 

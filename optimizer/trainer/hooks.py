@@ -121,7 +121,8 @@ class TrainResult(Generic[S]):
 
     Attributes:
         solution: What is removed.
-        history: One entry per evaluation: step, phase, loss, accuracy, remaining, lr; and ``cut``
+        history: One entry per evaluation: step, phase, loss, accuracy, remaining (of the budget's
+            quantity), macs (the share of them that remains), lr; and ``cut``
             where zeros were then cut out of the network that trains.
         steps: Steps that were made.
         best_step: When the weights were taken.

@@ -326,6 +326,7 @@ class _Run(Generic[S]):
             self._restart(done, judged.loss, lr)
             return False
         figures = {"loss": self._loss, "remaining": self._remaining, "lr": lr}
+        figures["macs"] = self._macs_ratio
         ended = self._judge.note(judged, self._standing, done, figures)
         if ended is not None:
             self._hooks.event(ended)

@@ -39,6 +39,7 @@ class FileName(StrEnum):
 
     MODEL = "model"
     REPORT = "report"
+    PAGE = "page"
     SOLUTION = "solution"
     SPACE = "space"
 

@@ -30,7 +30,9 @@ Data = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the compressed model goes.")]
 ReportFolder = Annotated[
     Path | None,
-    typer.Option("--report", help="Folder for report, proof, solution and search space (JSON)."),
+    typer.Option(
+        "--report", help="Folder for the report (HTML, JSON), proof, solution and search space."
+    ),
 ]
 Target = Annotated[
     float | None, typer.Option(help="Share that remains, between 0 and 1; give exactly one.")
@@ -175,7 +177,7 @@ LatencyBatch = Annotated[
     int | None, typer.Option(help="Samples per run that --target-latency is measured with.")
 ]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.")]
-_REPORT_FILES = ("report.json", "proof.json", "solution.json", "space.json")
+_REPORT_FILES = ("report.html", "report.json", "proof.json", "solution.json", "space.json")
 
 
 def register(app: typer.Typer) -> None:

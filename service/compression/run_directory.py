@@ -73,3 +73,13 @@ class RunDirectory:
     def report(self) -> Path:
         """The report (verify)."""
         return self.path / "report.json"
+
+    @property
+    def page(self) -> Path:
+        """The report to read (verify)."""
+        return self.path / "report.html"
+
+    @property
+    def saliency(self) -> Path:
+        """What the search compared groups by (train)."""
+        return self.path / "saliency.json"

@@ -17,6 +17,7 @@ from optimizer.trainer.process_group import current
 from service.compression.labelling import LabelUse
 from service.compression.reporting import Report, ShouldStop, say
 from service.compression.run_directory import RunDirectory
+from service.compression.saliencies import Saliencies
 from service.compression.settings import config_of
 from service.compression.subject import Subject, open_subject
 from service.compression.timing import timing_of
@@ -42,7 +43,8 @@ def train_stage(
     imported = import_model(subject.analysis.maskable())
     hooks = _hooks(report, should_stop)
     timing = timing_of(subject, run, report, hooks.alive)
-    binding = bind(subject.analysis, imported, timing=timing)
+    record = Saliencies(run.saliency) if processes.is_first else None
+    binding = bind(subject.analysis, imported, timing=timing, decided=record)
     splits = subject.dataset.splits
     try:
         result = run_training(

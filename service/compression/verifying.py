@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ import torch
 from exporters.figures import Proof
 from exporters.masked import mask
 from exporters.measure import Latency, file_bytes, latencies
+from exporters.peak_memory import peak_memory
 from exporters.proof import prove
 from exporters.report import ModelFigures, build_report, file_sha256
+from exporters.reporting import to_html
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import analyze
 from graph_analysis.search_space import ModelSummary
 from graph_analysis.solution import Solution
+from service.compression.describing import drawn, surroundings
 from service.compression.errors import QualityGateError
 from service.compression.judging import judged
 from service.compression.labelling import LabelUse
+from service.compression.machine import num_cpus
 from service.compression.reporting import Phases, Report, say
 from service.compression.run_directory import RunDirectory
 from service.compression.subject import Subject, open_subject
@@ -34,7 +39,7 @@ _PROOF_SAMPLES = 16
 _ROUNDING = 1e-9  # a drop of 0.01 is 0.010000000000000009
 _BATCHES = (1, 32)
 _MOST_ROUNDS, _LEAST_ROUNDS = 100, 7
-_LATENCY_SECONDS = 15.0  # per batch size, for both models together
+_LATENCY_SECONDS = 15.0  # per batch size and number of threads, for both models together
 
 
 def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
@@ -59,15 +64,22 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     _check_quality(recipe, baseline["accuracy"], quality["accuracy"])
     phases.begin("latency")
     times = _latencies(subject, cut, phases)
+    memory = {name: _memory(subject, path, phases) for name, path in _files(run).items()}
     phases.begin("report")
     analysis = subject.analysis
     counted = analyze(load_model(run.compressed), options=analysis.options).space.model
     before = replace(
         _figures(analysis.space.model, run.model),
         latency=times["before"],
+        peak_memory=memory["before"],
         **{name: baseline[name] for name in quality},
     )
-    after = replace(_figures(counted, run.compressed), latency=times["after"], **quality)
+    after = replace(
+        _figures(counted, run.compressed),
+        latency=times["after"],
+        peak_memory=memory["after"],
+        **quality,
+    )
     training = json.loads(run.training.read_text()) | _share(subject, cut, phases, report)
     document = build_report(
         space=analysis.space,
@@ -81,8 +93,10 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
         history=training.pop("history"),
         evaluated_on=baseline["evaluated_on"],
         training=training,
+        surroundings=surroundings(subject, run, solution),
     )
     run.report.write_text(json.dumps(document))
+    run.page.write_text(to_html(document, picture=drawn(subject, solution)), encoding="utf-8")
     phases.end()
 
 
@@ -114,19 +128,21 @@ def _check_quality(recipe: Recipe, before: float | None, after: float | None) ->
 
 
 def _latencies(subject: Subject, cut: onnx.ModelProto, phases: Phases) -> dict[str, list[Latency]]:
-    """Both models in turns, one sample at a time and in batches.
+    """Both models in turns: one sample at a time and in batches, with one thread and with all.
 
     Fewer rounds where one takes long, and no batches where even a few would take too long.
     """
     models = {"before": subject.model, "after": cut}
     found: dict[str, list[Latency]] = {name: [] for name in models}
     seconds = 0.0  # of a round with one sample
-    for batch in _BATCHES if subject.fixed_batch is None else (subject.fixed_batch,):
+    batches = _BATCHES if subject.fixed_batch is None else (subject.fixed_batch,)
+    for batch, threads in product(batches, sorted({1, num_cpus()})):
         if seconds * batch * _LEAST_ROUNDS > _LATENCY_SECONDS:
             break
         measured = latencies(
             models,
             batch=batch,
+            threads=threads,
             rounds=_MOST_ROUNDS,
             shapes=subject.shapes,
             seconds=_LATENCY_SECONDS,
@@ -136,6 +152,15 @@ def _latencies(subject: Subject, cut: onnx.ModelProto, phases: Phases) -> dict[s
         for name, latency in measured.items():
             found[name].append(latency)
     return found
+
+
+def _files(run: RunDirectory) -> Mapping[str, Path]:
+    return {"before": run.model, "after": run.compressed}
+
+
+def _memory(subject: Subject, path: Path, phases: Phases) -> int | None:
+    batch = subject.fixed_batch or 1
+    return peak_memory(path, batch=batch, shapes=subject.shapes, alive=phases.alive)
 
 
 def _share(

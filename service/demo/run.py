@@ -62,6 +62,7 @@ def compress(service: LocalService, folder: Path, console: Console) -> Mapping[s
             raise JobDidNotSucceedError(message)
         sha256 = client.jobs.download(job.id, folder / "compressed.onnx")
         client.jobs.download(job.id, folder / "report.json", name="report")
+        client.jobs.download(job.id, folder / "report.html", name="page")
     report: Mapping[str, Any] = json.loads((folder / "report.json").read_text())
     reported = report["model"]["after"]["sha256"]
     if sha256 != reported:
@@ -76,7 +77,7 @@ def compress(service: LocalService, folder: Path, console: Console) -> Mapping[s
 def prepare(folder: Path) -> None:
     """Put the original model and the data into ``folder``, and nothing else of an earlier run."""
     folder.mkdir(exist_ok=True)
-    for name in ("compressed.onnx", "report.json", "result.json"):
+    for name in ("compressed.onnx", "report.json", "report.html", "result.json"):
         (folder / name).unlink(missing_ok=True)
     shutil.copyfile(MODEL_PATH, folder / "original.onnx")
     write_digits(folder / "digits.npz")

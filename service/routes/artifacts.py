@@ -1,4 +1,4 @@
-"""Downloads: the compressed model, the report, the solution and the search space of a job.
+"""Downloads: the compressed model, the report (data and page), solution and search space of a job.
 
 Only files whose bytes have the published SHA-256 leave the service. The framework answers ranges of
 files on a local disk; the strong ETag is the content's digest.
@@ -19,6 +19,7 @@ from service.routes.answers import JOB, Responses, problems
 
 router = APIRouter(prefix="/v1/jobs", tags=["files"])
 _JSON = {"application/json": {"schema": {"type": "object"}}}
+_HTML = {"text/html": {"schema": {"type": "string"}}}
 _ONNX = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -65,6 +66,20 @@ async def download_report(
 ) -> Response:
     """Before and after: size, MACs, accuracy, latency, what was removed and what was proved."""
     return await _download(request, parts, principal.owner, job_id, "report")
+
+
+@router.get(
+    "/{job_id}/page",
+    operation_id="download_page",
+    summary="Download the report as a page",
+    response_class=Response,
+    responses=_answers(_HTML),
+)
+async def download_page(
+    request: Request, parts: AppParts, principal: Reader, job_id: JobId
+) -> Response:
+    """The report to read: one HTML file that opens from disk, without scripts or a network."""
+    return await _download(request, parts, principal.owner, job_id, "page")
 
 
 @router.get(
@@ -129,5 +144,5 @@ def _digest(sha256: str) -> str:
 
 
 def _file_name(artifact: StoredArtifact, job_id: str) -> str:
-    suffix = ".onnx" if artifact.name == "model" else ".json"
+    suffix = {"model": ".onnx", "page": ".html"}.get(artifact.name, ".json")
     return f"{job_id}-{artifact.name}{suffix}"

@@ -65,7 +65,7 @@ def make(**more: Any) -> dict[str, Any]:
 
 def test_it_is_json_and_says_its_schema() -> None:
     report = json.loads(json.dumps(make(), allow_nan=False))
-    assert report["schema"] == "secateur/report/1"
+    assert report["schema"] == "secateur/report/2"
     assert report == make()
 
 
