@@ -11,8 +11,8 @@ from exporters.reporting.markup import text
 
 Point = tuple[float, float]
 
-_WIDTH, _HEIGHT = 360.0, 230.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 10.0, 22.0, 40.0
+_WIDTH, _HEIGHT = 360.0, 240.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 10.0, 36.0, 40.0
 _TICKS = 4
 _LABEL = 6.2  # pixels of a character of 11 px text
 

@@ -81,7 +81,7 @@ def again(report: Report) -> str:
     command = report["command"]
     about = report["about"]
     ends = [
-        row([text(kind), name(end["name"]), text(_shape(end["shape"]))])
+        row([text(kind), name(end["name"]), text(_shape(end["shape"]), 200)])
         for kind in ("inputs", "outputs")
         for end in about.get(kind, ())[:50]
     ]

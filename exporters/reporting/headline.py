@@ -131,12 +131,12 @@ def _latencies(report: Report) -> str:
                 milliseconds(before["p95_ms"]), milliseconds(after["p95_ms"]),
                 f"{before['runs']}",
             ],
-            right=range(8),
+            right=range(2, 8),
         )
         for before, after in zip(old, new, strict=False)
     ]  # fmt: skip
     titles = ("batch", "threads", "median before", "after", "left", "p95 before", "after", "runs")
-    return table(caption, titles, rows, right=range(8))
+    return table(caption, titles, rows, right=range(2, 8))
 
 
 def _setting(latency: Mapping[str, Any]) -> str:

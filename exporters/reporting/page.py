@@ -13,7 +13,7 @@ from exporters.reporting.structure import frozen, groups, segments
 from exporters.reporting.style import STYLE
 from exporters.reporting.training import training
 
-PAGE_MOST_BYTES = 5_000_000
+PAGE_MOST_BYTES = 8_000_000
 _PARTS = (
     ("headline", "before and after"),
     ("training", "training"),

@@ -21,8 +21,8 @@ from exporters.reporting.markup import (
 
 Report = Mapping[str, Any]
 _OPEN_ROWS = 24  # a table this short is shown at once
-_GROUPS, _SEGMENTS, _ERASED, _REASONS, _EXAMPLES = 1000, 800, 300, 100, 6
-_BARS = 1500
+_GROUPS, _SEGMENTS, _ERASED, _REASONS, _EXAMPLES = 800, 500, 200, 100, 6
+_BARS = 1000
 _PICTURE_MOST_BYTES = 1_500_000
 
 
@@ -65,8 +65,8 @@ def _group_table(report: Report) -> str:
     found = report["groups"]
     shown = found[:_GROUPS]
     has_saliency = any(group["saliency"] for group in shown)
-    titles = ["group", "kind", "before", "after", "left", "MACs per unit", "params per unit"]
-    titles += ["saliency: lowest", "median", "highest removed"] if has_saliency else []
+    titles = ["group", "kind", "before", "after", "left", "MACs/unit", "params/unit"]
+    titles += ["saliency from", "median", "removed up to"] if has_saliency else []
     numbers = range(2, len(titles))
     rows = (_group_row(group, has_saliency=has_saliency) for group in shown)
     used = report["training_summary"].get("used", {}).get("comparison")
@@ -136,7 +136,7 @@ def segments(report: Report, picture: str | None) -> str:
 def _picture(picture: str | None) -> str:
     if picture is None:
         return '<p class="quiet">The picture was not drawn: that needs the extra "picture".</p>'
-    if len(picture) > _PICTURE_MOST_BYTES:
+    if len(picture.encode()) > _PICTURE_MOST_BYTES:
         return '<p class="quiet">The picture is too large for this page.</p>'
     return (
         f'<div class="picture tall" tabindex="0" role="group" aria-label="segment graph">{picture}'
@@ -163,7 +163,12 @@ def _erased(report: Report) -> str:
     )
     titles = ("structure", "nodes", "parameters", "from, to")
     made = table("Operator structures that were erased whole", titles, rows, (1, 2))
-    return made + _left_out(min(len(found), _ERASED), len(found))
+    rest = _left_out(min(len(found), _ERASED), len(found))
+    return folded(
+        f"{len(found):,} erased structures",
+        f'<div class="tall">{made}</div>{rest}',
+        is_open=len(found) <= _OPEN_ROWS,
+    )
 
 
 def _segment_table(report: Report) -> str:

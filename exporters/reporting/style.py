@@ -32,17 +32,19 @@ nav ul { display:flex; flex-wrap:wrap; gap:.2rem 1.1rem; padding:0; margin:.8rem
 .scroll { overflow-x:auto; max-width:100% } .tall { max-height:34rem; overflow:auto }
 table { border-collapse:collapse; width:100%; font-size:.9rem; margin:.4rem 0 }
 caption { text-align:left; color:var(--soft); padding:.2rem 0 }
+caption span { display:block; max-width:min(75ch,calc(100vw - 40px)) }
 th, td { text-align:left; padding:.28rem .7rem .28rem 0; border-bottom:1px solid var(--line);
   vertical-align:top } thead th { color:var(--soft); font-weight:600; white-space:nowrap }
 tbody th { font-weight:400 } .num { text-align:right; white-space:nowrap;
   font-variant-numeric:tabular-nums }
 code, pre { font-family:ui-monospace,"DejaVu Sans Mono",monospace; font-size:.85em }
 code { overflow-wrap:anywhere; unicode-bidi:isolate }
-td code, tbody th code { min-width:9em; display:inline-block }
+tbody th code { min-width:15em; display:inline-block }
+td { max-width:34em } td code { overflow-wrap:break-word }
 pre { background:var(--card); border:1px solid var(--line); border-radius:8px; padding:10px 14px;
   white-space:pre-wrap; overflow-wrap:anywhere }
 details { margin:.6rem 0 } summary { cursor:pointer; color:var(--blue) }
-.charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(300px,1fr)); gap:14px }
+.charts { display:grid; grid-template-columns:repeat(auto-fill,minmax(300px,1fr)); gap:14px }
 figure { margin:0 } figcaption { font-size:.85rem; color:var(--soft) }
 .key { display:inline-block; width:.9em; height:.9em; border-radius:2px; vertical-align:-.1em;
   margin:0 .3em 0 .8em } .key:first-child { margin-left:0 }
@@ -58,7 +60,7 @@ figure { margin:0 } figcaption { font-size:.85rem; color:var(--soft) }
 .chart circle.s0 { fill:var(--blue) } .chart circle.s1 { fill:var(--green) }
 .chart .mark { stroke:var(--red); stroke-width:1.4; stroke-dasharray:5 4 }
 .chart .best { fill:none; stroke:var(--ink); stroke-width:1.6 }
-.picture { border:1px solid var(--line); border-radius:8px }
+.picture { max-height:46rem; border:1px solid var(--line); border-radius:8px }
 .erased td, .erased th { color:var(--red) }
 @media (max-width:480px) { header, main, footer { padding-left:14px; padding-right:14px }
   .cards { grid-template-columns:1fr 1fr; gap:8px } .card { padding:9px 10px }

@@ -26,11 +26,13 @@ def training(report: Report) -> str:
     facts = [f"{summary['steps']:,} steps"] if isinstance(summary.get("steps"), int) else []
     facts += [f"on {summary['device']}"] if summary.get("device") else []
     facts += [
-        f"{key.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        f"{key.replace('_', ' ')} {value:g}"
+        if isinstance(value, float)
+        else f"{key.replace('_', ' ')} {value}"
         for key, value in summary.get("used", {}).items()
         if value is not None
     ]
-    where = "validation samples" if history[-1].get("measure") else "training samples"
+    where = "validation samples" if summary.get("best_loss") is not None else "the last batch"
     return section(
         "training",
         "Training",
@@ -120,8 +122,11 @@ def _at(points: Sequence[Point], step: float | None) -> Point | None:
 
 
 def _phases(history: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float, float]]:
-    """Stretches of evaluations in the same phase; one reaches back to the evaluation before it."""
-    first = last = 0.0
+    """Stretches of evaluations in the same phase; one reaches back to the evaluation before it.
+
+    What came before the first evaluation is not known.
+    """
+    first = last = float(history[0]["step"])
     name: str | None = None
     for entry in history:
         phase = str(entry.get("phase", ""))

@@ -52,7 +52,7 @@ def drawn(subject: Subject, solution: Solution) -> str | None:
 
 
 def command_of(recipe: Recipe) -> str:
-    """The command line that does the job again; files by the names that the report's hashes use.
+    """The command line that does the job again; the files go by names that stand for them.
 
     Example:
         >>> command_of(Recipe(target_macs=0.4, early_stop=True, max_accuracy_drop=0.01))[:54]

@@ -24,7 +24,8 @@ CHECKS = [
 ]
 POSITIVE = [
     "list_jobs", "get_job", "cancel_job", "list_events", "create_job", "download_model",
-    "download_report", "get_problem", "get_health", "get_readiness", "list_problems",
+    "download_report", "download_page", "get_problem", "get_health", "get_readiness",
+    "list_problems",
 ]  # fmt: skip
 NEGATIVE = ["list_jobs", "get_job", "list_events", "create_job", "delete_job"]
 EXAMPLES = 15

@@ -64,6 +64,9 @@ def test_a_worker_killed_in_training_changes_nothing(served: Served) -> None:
     files = [served.client.get(f"/v1/jobs/{each}/model") for each in (reference, job_id)]
     assert files[0].content == files[1].content
     report = served.client.get(f"/v1/jobs/{job_id}/report").json()
+    page = served.client.get(job["links"]["page"])
+    assert page.headers["content-type"].startswith("text/html")
+    assert report["hashes"]["compressed model"] in page.text
     assert report["model"]["after"]["sha256"] == hashlib.sha256(files[1].content).hexdigest()
     assert report["ratios"]["macs"] <= 0.25
     assert job["result"]["ratios"]["macs"] == report["ratios"]["macs"]

@@ -147,7 +147,8 @@ class Api:
         path.write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
         stored = self.artifacts.put_file(path, content_key(owner, sha256))
-        media_type = "application/octet-stream" if name == "model" else "application/json"
+        media_types = {"model": "application/octet-stream", "page": "text/html"}
+        media_type = media_types.get(name, "application/json")
         return StoredArtifact(
             name=name, key=stored.key, sha256=sha256, bytes=len(content), media_type=media_type
         )
@@ -159,7 +160,7 @@ class Api:
         files = [self.put(owner, "model", content, folder)]
         files += [
             self.put(owner, name, b'{"name": "%s"}' % name.encode(), folder)
-            for name in ("report", "solution", "space")
+            for name in ("report", "page", "solution", "space")
         ]
         outcome = Outcome(
             status=JobStatus.SUCCEEDED,

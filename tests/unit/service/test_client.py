@@ -220,7 +220,7 @@ def event_line(seq: int) -> bytes:
 
 
 def job_json(status: str) -> dict[str, Any]:
-    names = ("self", "events", "cancel", "model", "report", "solution", "space")
+    names = ("self", "events", "cancel", "model", "report", "page", "solution", "space")
     return {
         "id": "job_1",
         "status": status,

@@ -55,7 +55,7 @@ def test_model_report_and_nothing_else(folder: Path, capsys: pytest.CaptureFixtu
     assert "train: " in err
     onnx.checker.check_model(onnx.load(folder / "out.onnx"), full_check=True)
     assert names(folder) == ["data.npz", "model.onnx", "out.onnx", "report"]
-    expected = ["proof.json", "report.json", "solution.json", "space.json"]
+    expected = ["proof.json", "report.html", "report.json", "solution.json", "space.json"]
     assert names(folder / "report") == expected
     assert left_behind(folder) == []
 

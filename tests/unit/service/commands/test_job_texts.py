@@ -6,7 +6,7 @@ from service.commands.job_texts import describe_job, exit_code_of, job_rows
 from service.schemas import Job, Links, ProblemDocument, Progress
 
 LINKS = Links.model_validate(
-    dict.fromkeys(("self", "events", "cancel", "model", "report", "solution", "space"), "/")
+    dict.fromkeys(("self", "events", "cancel", "model", "report", "page", "solution", "space"), "/")
 )
 
 

@@ -4,16 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+import exporters.reporting as reporting
 from graph_analysis.loading import load_model
 from graph_analysis.pipeline import analyze
 from graph_analysis.solution import Solution
 from graph_analysis.testing import HARD_CASES
 from service.compression import RunDirectory, run_stage
+from service.compression.machine import num_cpus
 from service.demo import MODEL_PATH
 from service.storage import sha256_of
 from tests.unit.optimizer.bridge.folded_networks import removable
@@ -66,10 +69,50 @@ def test_the_report_is_about_the_files(finished: tuple[RunDirectory, Lines]) -> 
     assert report["proof"]["passed"]
     assert report["proof"]["real_samples"] == 16
     assert report["proof"] == json.loads(run.proof.read_text())
-    assert [entry["batch"] for entry in report["model"]["after"]["latency"]] == [1, 32]
+    threads = sorted({1, num_cpus()})
+    latency = report["model"]["after"]["latency"]
+    measured = [(entry["batch"], entry["threads"]) for entry in latency]
+    assert measured == [(batch, number) for batch in (1, 32) for number in threads]
     assert report["configuration"]["multiple"] == 8
     assert report["training_summary"]["steps"] == 40
     assert report["training"][-1]["step"] == 40
+
+
+def test_the_report_is_as_its_schema_says(finished: tuple[RunDirectory, Lines]) -> None:
+    schema = Path(reporting.__file__).with_name("report.schema.json").read_text()
+    validator = jsonschema_rs.Draft202012Validator(json.loads(schema))
+    report = report_of(finished[0])
+    assert [str(error) for error in validator.iter_errors(report)] == []
+    assert report["model"]["after"]["peak_memory"] < report["model"]["before"]["peak_memory"]
+    assert report["hashes"]["compressed model"] == sha256_of(finished[0].compressed)
+    assert report["hashes"]["data set"] == sha256_of(finished[0].dataset)
+    assert report["machine"]["cores"] == num_cpus()
+    assert report["training"][-1]["macs"] == report["ratios"]["macs"]
+
+
+def test_every_group_of_the_report_has_the_saliency_that_the_search_saw(
+    finished: tuple[RunDirectory, Lines],
+) -> None:
+    run, _ = finished
+    removed = json.loads(run.solution.read_text())["removed"]
+    for group in report_of(run)["groups"]:
+        saliency = group["saliency"]
+        assert saliency is not None, group["id"]
+        if saliency["lowest"] is not None:
+            assert saliency["lowest"] <= saliency["median"] <= saliency["highest"]
+        if saliency["highest_removed"] is not None:
+            assert removed[group["id"]]
+
+
+def test_the_page_shows_what_the_report_says(finished: tuple[RunDirectory, Lines]) -> None:
+    run, _ = finished
+    page, report = run.page.read_text(), report_of(run)
+    assert page.startswith("<!doctype html>")
+    assert report["hashes"]["compressed model"] in page
+    assert "proof passed" in page
+    states = [entry["state"] for entry in report["segments"]]
+    assert f"{states.count('erased')} erased" in page
+    assert "picture was not drawn" not in page
 
 
 def test_kept_widths_are_multiples_of_eight(finished: tuple[RunDirectory, Lines]) -> None:

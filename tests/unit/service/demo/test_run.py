@@ -105,7 +105,7 @@ def test_a_job_that_did_not_succeed_is_reported(
 
 
 def test_files_of_an_earlier_run_are_not_mistaken_for_this_one(folder: Path) -> None:
-    for name in ("compressed.onnx", "report.json", "result.json"):
+    for name in ("compressed.onnx", "report.json", "report.html", "result.json"):
         (folder / name).write_text("old")
     run.prepare(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["digits.npz", "original.onnx"]
@@ -151,6 +151,7 @@ def test_main_prints_the_table_and_leaves_it_as_json(
         "compressed.onnx",
         "digits.npz",
         "report.json",
+        "report.html",
         "result.json",
     }
     result = json.loads((tmp_path / "out" / "result.json").read_text())

@@ -36,6 +36,14 @@ def test_the_other_files_are_json(api: Api, job_id: str, name: str) -> None:
     assert f"{job_id}-{name}.json" in response.headers["content-disposition"]
 
 
+def test_the_page_is_a_file_to_keep_and_never_shown_in_place(api: Api, job_id: str) -> None:
+    response = api.client.get(f"/v1/jobs/{job_id}/page")
+    assert response.headers["content-type"].startswith("text/html")
+    expected = f'attachment; filename="{job_id}-page.html"'
+    assert response.headers["content-disposition"] == expected
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
 def test_parts_of_the_file(api: Api, job_id: str) -> None:
     path = f"/v1/jobs/{job_id}/model"
     etag = f'"sha256-{DIGEST}"'
@@ -58,7 +66,7 @@ def test_the_same_file_is_not_sent_twice(api: Api, job_id: str) -> None:
     assert (response.status_code, response.content) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["model", "report", "solution", "space"])
+@pytest.mark.parametrize("name", ["model", "report", "page", "solution", "space"])
 def test_files_are_there_when_the_job_has_succeeded(api: Api, name: str) -> None:
     waiting, failed = api.submit(), api.submit()
     api.fail(failed, "verification-failed", "differs by 0.3")
