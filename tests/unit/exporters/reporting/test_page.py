@@ -1,7 +1,8 @@
-"""The page: whole, by itself, readable for people and screen readers, and safe whatever its names."""
+"""The page: whole, by itself, readable for all, and safe whatever the names in a model are."""
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_it_has_headings_in_order_and_links_that_lead_somewhere() -> None:
     found = page()
     assert found.tags.count("h1") == 1
     levels = [int(tag[1]) for tag in found.tags if re.fullmatch("h[1-6]", tag)]
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     ids = [value for _, key, value in found.attributes if key == "id"]
     assert len(ids) == len(set(ids))
     links = [str(value)[1:] for tag, key, value in found.attributes if (tag, key) == ("a", "href")]
