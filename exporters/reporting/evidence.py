@@ -8,11 +8,11 @@ from exporters.reporting.markup import NONE, folded, name, row, section, table, 
 
 Report = Mapping[str, Any]
 _FIGURES, _NOTES = 200, 50
-_GATES = {
-    "G3": "the file equals the masked original, optimisations off",
-    "G4": "what an operator inside the network gives is the same",
-    "G6": "the same with ONNX Runtime's optimisations on",
-}
+_LEGEND = (
+    "Largest difference of any element. G3: the file equals the masked original, optimisations "
+    "off. G4: the same with ONNX Runtime's optimisations on, and on against off. G6: a batch "
+    "equals its samples one by one."
+)
 
 
 def proof(report: Report) -> str:
@@ -66,7 +66,7 @@ def _figures(figures: list[Mapping[str, Any]]) -> str:
         for entry in shown
     )
     titles = ("gate", "optimisations", "batch", "inputs", "output", "difference", "limit", "")
-    made = table("Largest difference of any element", titles, rows, (2, 5, 6))
+    made = table(_LEGEND, titles, rows, (2, 5, 6))
     more = len(figures) - len(shown)
     rest = f'<p class="quiet">{more:,} more are in report.json.</p>' if more else ""
     return f'<div class="tall">{made}</div>{rest}'

@@ -27,6 +27,7 @@ def headline(report: Report) -> str:
         "Before and after",
         f'<ul class="cards">{"".join(_cards(report))}</ul>',
         _latencies(report),
+        _budget(report),
     )
 
 
@@ -35,7 +36,7 @@ def _cards(report: Report) -> Iterator[str]:
     yield _quality_card(report)
     yield _card("MACs per sample", before["macs"], after["macs"], count, "fewer")
     yield _card("Parameters", before["parameters"], after["parameters"], count, "fewer")
-    yield _card("File", before["bytes"], after["bytes"], size, "smaller")
+    yield _card("File size", before["bytes"], after["bytes"], size, "smaller")
     if before["latency"] and after["latency"]:
         old, new = before["latency"][0], after["latency"][0]
         title = f"Latency, median ({_setting(old)})"
@@ -137,6 +138,19 @@ def _latencies(report: Report) -> str:
     ]  # fmt: skip
     titles = ("batch", "threads", "median before", "after", "left", "p95 before", "after", "runs")
     return table(caption, titles, rows, right=range(2, 8))
+
+
+def _budget(report: Report) -> str:
+    """What a budget of latency came to, where that was asked for."""
+    share_ = report["training_summary"].get("latency_share")
+    if not share_:
+        return ""
+    return (
+        f"<p>Asked for was {share(share_['target'])} of the original's time (batch "
+        f"{share_['batch']}, threads {share_['threads']}); measured {share(share_['median'])}, "
+        f"between {share(share_['low'])} and {share(share_['high'])} in {share_['rounds']:,} "
+        "rounds.</p>"
+    )
 
 
 def _setting(latency: Mapping[str, Any]) -> str:

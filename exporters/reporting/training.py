@@ -36,10 +36,16 @@ def training(report: Report) -> str:
     return section(
         "training",
         "Training",
-        f"<p>{text(', '.join(facts))}. Measured on {where}.</p>",
+        f"<p>{text(', '.join(facts))}. Measured on {where}. {_spans(history)}</p>",
         f'<div class="charts">{"".join(charts)}</div>',
         folded(f"figures of all {len(history)} evaluations", _table(history)),
     )
+
+
+def _spans(history: Sequence[Mapping[str, Any]]) -> str:
+    """The phases in words: a chart has no room for the name of a short one."""
+    found = [f"{name} to step {last:,.0f}" for name, _, last in _phases(history)]
+    return f"Phases: {text(', '.join(found))}." if found else ""
 
 
 def _charts(report: Report) -> Iterator[LineChart]:

@@ -146,7 +146,7 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Download a file of a job that has succeeded, and check its SHA-256."""
-    suffix = "onnx" if what is FileName.MODEL else "json"
+    suffix = {FileName.MODEL: "onnx", FileName.PAGE: "html"}.get(what, "json")
     target = output or Path(f"{job_id}-{what.value}.{suffix}")
     with Client(url, key) as client:
         sha256 = client.jobs.download(job_id, target, name=what.value)

@@ -97,7 +97,7 @@ def assess(
     Args:
         original: The uploaded file.
         compressed: The downloaded file.
-        report: Of schema ``secateur/report/1``.
+        report: Of schema ``secateur/report/2``.
         arrays: ``x_test`` (images, 1, 8, 8) and ``y_test`` (images,).
     """
     models = {"before": onnx.load(original), "after": onnx.load(compressed)}

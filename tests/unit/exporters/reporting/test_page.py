@@ -160,6 +160,18 @@ def test_errors_are_better_when_they_are_smaller() -> None:
     assert re.search(r'note bad">\+0\.25', to_html(worse))
 
 
+def test_a_budget_of_latency_says_what_was_measured() -> None:
+    of = {"target": 0.5, "median": 0.48, "low": 0.46, "high": 0.49, "rounds": 70}
+    found = page(training={**summary(), "latency_share": {**of, "batch": 1, "threads": 2}})
+    words = "measured 48.0 %, between 46.0 % and 49.0 % in 70 rounds"
+    assert words in found.text
+    assert "measured 48.0" not in page().text
+
+
+def test_phases_are_named() -> None:
+    assert "Phases: search to step 20, hybrid to step 30, converged to step 60." in page().text
+
+
 def test_slower_is_not_called_faster() -> None:
     found = page(before=figures(1), after=figures(2))
     assert "2.00 times slower" in found.text
