@@ -67,7 +67,8 @@ class Surroundings:
             the search saw them.
         hashes: Kind of file -> SHA-256.
         command: That does the job again.
-        machine: What latencies were measured on: ``processor``, ``cores``.
+        machine: What latencies were measured on: ``processor``, ``cores``, and ``load``, the mean
+            number of processes that wanted to run meanwhile.
     """
 
     about: Mapping[str, Any] = field(default_factory=dict)

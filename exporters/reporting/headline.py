@@ -18,6 +18,7 @@ from exporters.reporting.markup import (
 
 Report = Mapping[str, Any]
 _ERRORS = ("rmse", "mae")  # where less is better
+_BUSY = 1.5  # processes per core; measuring alone keeps every core busy once
 
 
 def headline(report: Report) -> str:
@@ -137,7 +138,17 @@ def _latencies(report: Report) -> str:
         for before, after in zip(old, new, strict=False)
     ]  # fmt: skip
     titles = ("batch", "threads", "median before", "after", "left", "p95 before", "after", "runs")
-    return table(caption, titles, rows, right=range(2, 8))
+    return table(caption, titles, rows, right=range(2, 8)) + _load_note(machine)
+
+
+def _load_note(machine: Mapping[str, Any]) -> str:
+    load, cores = machine.get("load"), machine.get("cores")
+    if load is None or not cores or load <= _BUSY * cores:
+        return ""
+    return (
+        f'<p class="bad">The machine was busy with other work meanwhile ({load:.1f} processes '
+        f"wanted {cores} cores): these times are uncertain. Measure again with secateur bench.</p>"
+    )
 
 
 def _budget(report: Report) -> str:

@@ -10,7 +10,7 @@ from exporters.report import Surroundings, file_sha256
 from exporters.reporting.segments import describe
 from graph_analysis.solution import Solution
 from graph_analysis.svg import outcome_picture
-from service.compression.machine import num_cpus, processor
+from service.compression.machine import load, num_cpus, processor
 from service.compression.run_directory import RunDirectory
 from service.compression.saliencies import summary
 from service.compression.subject import Subject
@@ -34,7 +34,7 @@ def surroundings(subject: Subject, run: RunDirectory, solution: Solution) -> Sur
             "solution": file_sha256(run.solution),
         },
         command=command_of(subject.recipe),
-        machine={"processor": processor(), "cores": num_cpus()},
+        machine={"processor": processor(), "cores": num_cpus(), "load": load()},
     )
 
 

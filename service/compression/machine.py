@@ -12,6 +12,14 @@ def num_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def load() -> float | None:
+    """How many processes wanted to run in the last minute, on average; None if nobody knows."""
+    try:
+        return round(os.getloadavg()[0], 1)
+    except OSError:
+        return None
+
+
 def processor(listing: Path = _CPUINFO) -> str:
     """What the processor is called; its architecture where that is not known."""
     try:

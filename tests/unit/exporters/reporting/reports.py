@@ -126,7 +126,7 @@ def make(name: Callable[[str], str] = str, **more: Any) -> tuple[dict[str, Any],
         },
         hashes={"original model": "a" * 64},
         command=f"secateur compress --protect {name('x')}",
-        machine={"processor": name("cpu"), "cores": 4},
+        machine={"processor": name("cpu"), "cores": 4, "load": 1.0},
     )  # fmt: skip
     settings: dict[str, Any] = {
         "space": analysis.space,

@@ -168,6 +168,14 @@ def test_a_budget_of_latency_says_what_was_measured() -> None:
     assert "measured 48.0" not in page().text
 
 
+def test_times_of_a_busy_machine_are_called_uncertain() -> None:
+    report, _ = make()
+    report["machine"]["load"] = 9.5
+    assert "9.5 processes wanted 4 cores" in Page(to_html(report)).text
+    report["machine"]["load"] = 5.9
+    assert "uncertain" not in to_html(report)
+
+
 def test_phases_are_named() -> None:
     assert "Phases: search to step 20, hybrid to step 30, converged to step 60." in page().text
 
