@@ -212,3 +212,36 @@ def test_every_decision_keeps_multiples_and_least_units(multiple: int, least: in
                 assert kept % multiple == 0
                 assert kept >= least
     assert binding.remaining_ratio(removed) <= target
+
+
+@pytest.mark.parametrize("quantity", ["macs", "latency"])
+def test_every_decision_is_told_with_its_saliencies(quantity: str) -> None:
+    model = loaded("residual_add_folded")
+    analysis = analyze(model)
+    told: list[tuple[dict[str, list[float]], dict[str, list[int]]]] = []
+    timing = Timing(
+        analysis=analysis,
+        measure=lambda solution: MeasuredShare(median=0.4, low=0.4, high=0.4, rounds=1),
+        known={},
+    )
+    binding = bind(
+        analysis,
+        import_model(analysis.maskable()),
+        timing=timing,
+        decided=lambda values, removed: told.append(
+            (
+                {key: value.tolist() for key, value in values.items()},
+                {key: list(units) for key, units in removed.items()},
+            )
+        ),
+    )
+    choose = binding.chooser(0.5, quantity)  # type: ignore[arg-type]
+    saliency_U = torch.arange(binding.num_units, dtype=torch.float64)
+    removed_U = choose(saliency_U, torch.zeros(binding.num_units, dtype=torch.bool), 0.5)
+    choose(saliency_U, removed_U, 1.0)
+    assert len(told) == 2
+    assert told[0][1] == {}
+    assert told[1][1] == binding.removed_by_group(removed_U) != {}
+    for values, _ in told:
+        assert list(values) == [group.id for group in analysis.space.groups]
+        assert [one for units in values.values() for one in units] == saliency_U.tolist()

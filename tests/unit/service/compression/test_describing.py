@@ -11,11 +11,14 @@ import typer
 from typer.main import get_command
 
 from graph_analysis.solution import Solution
-from service import cli
-from service.compression.describing import command_of
+from service import cli, graph_layout
+from service.compression import describing
+from service.compression.describing import command_of, drawn
 from service.compression.machine import processor
 from service.compression.saliencies import Saliencies, summary
+from service.compression.subject import Subject, open_subject
 from service.recipe import Recipe
+from tests.unit.service.compression.runs import digits_run, recipe
 
 OTHERS = {
     "target_macs": 0.4, "epochs": 3, "batch_size": 16, "lr": 0.02, "optimizer": "adamw",
@@ -101,3 +104,30 @@ def test_the_processor_has_a_name(tmp_path: Path) -> None:
     listing.write_text("processor\t: 0\nmodel name\t: Some CPU 9\nmodel name\t: other\n")
     assert processor(listing) == "Some CPU 9"
     assert processor(tmp_path / "none") != ""
+
+
+@pytest.fixture(scope="module", name="subject")
+def subject_(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    run = digits_run(tmp_path_factory.mktemp("run") / "run")
+    return open_subject(run, recipe())
+
+
+def test_the_picture_is_drawn(subject: Subject) -> None:
+    key = next(group.id for group in subject.analysis.space.groups if group.units == 1)
+    svg = drawn(subject, Solution.of(subject.analysis.space, {key: [0]}))
+    assert svg is not None
+    assert "struck" in svg
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_job(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        message = "the layout broke"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(graph_layout, "place", broken)
+        assert drawn(subject, subject.nothing) is None
+    monkeypatch.setattr(describing, "_MOST_SEGMENTS", 1)
+    assert drawn(subject, subject.nothing) is None
