@@ -237,7 +237,8 @@ def to_text(report: Mapping[str, Any]) -> str:
     else:
         rows.append(f"{'accuracy':<42}{'not measured':>16}")
     if before["peak_memory"] and after["peak_memory"]:
-        title = "peak memory in bytes (batch 1, 1 threads)"
+        batch = before["latency"][0]["batch"] if before["latency"] else 1
+        title = f"peak memory in bytes (batch {batch})"
         rows.append(_row(title, before["peak_memory"], after["peak_memory"], ",d"))
     for old, new in zip(before["latency"], after["latency"], strict=False):
         title = f"latency p50 ms (batch {old['batch']}, {old['threads']} threads)"

@@ -43,7 +43,8 @@ def _cards(report: Report) -> Iterator[str]:
         title = f"Latency, median ({_setting(old)})"
         yield _card(title, old["p50_ms"], new["p50_ms"], milliseconds, "faster", "slower")
     if before["peak_memory"] and after["peak_memory"]:
-        title = "Peak memory (batch 1, 1 thread)"
+        batch = before["latency"][0]["batch"] if before["latency"] else 1
+        title = f"Peak memory (batch {batch}, 1 thread)"
         yield _card(title, before["peak_memory"], after["peak_memory"], size, "less")
 
 

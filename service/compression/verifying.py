@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -63,23 +63,13 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     quality = judged(subject, cut, LabelUse.from_values(baseline), alive=phases.alive)
     _check_quality(recipe, baseline["accuracy"], quality["accuracy"])
     phases.begin("latency")
-    times = _latencies(subject, cut, phases)
-    memory = {name: _memory(subject, path, phases) for name, path in _files(run).items()}
+    measured = _measured(run, subject, cut, phases)
     phases.begin("report")
     analysis = subject.analysis
     counted = analyze(load_model(run.compressed), options=analysis.options).space.model
-    before = replace(
-        _figures(analysis.space.model, run.model),
-        latency=times["before"],
-        peak_memory=memory["before"],
-        **{name: baseline[name] for name in quality},
-    )
-    after = replace(
-        _figures(counted, run.compressed),
-        latency=times["after"],
-        peak_memory=memory["after"],
-        **quality,
-    )
+    measured["before"] |= {name: baseline[name] for name in quality}
+    before = _figures(analysis.space.model, run.model, measured["before"])
+    after = _figures(counted, run.compressed, measured["after"] | quality)
     training = json.loads(run.training.read_text()) | _share(subject, cut, phases, report)
     document = build_report(
         space=analysis.space,
@@ -154,13 +144,18 @@ def _latencies(subject: Subject, cut: onnx.ModelProto, phases: Phases) -> dict[s
     return found
 
 
-def _files(run: RunDirectory) -> Mapping[str, Path]:
-    return {"before": run.model, "after": run.compressed}
-
-
-def _memory(subject: Subject, path: Path, phases: Phases) -> int | None:
-    batch = subject.fixed_batch or 1
-    return peak_memory(path, batch=batch, shapes=subject.shapes, alive=phases.alive)
+def _measured(
+    run: RunDirectory, subject: Subject, cut: onnx.ModelProto, phases: Phases
+) -> dict[str, dict[str, Any]]:
+    """Latencies and peak memory of both models, as ``ModelFigures`` names them."""
+    times = _latencies(subject, cut, phases)
+    return {
+        name: {
+            "latency": times[name],
+            "peak_memory": peak_memory(path, shapes=subject.shapes, alive=phases.alive),
+        }
+        for name, path in (("before", run.model), ("after", run.compressed))
+    }
 
 
 def _share(
@@ -182,13 +177,14 @@ def _share(
     return {"latency_share": {**asdict(share), **settings}}
 
 
-def _figures(counted: ModelSummary, path: Path) -> ModelFigures:
-    """What can be counted of a file."""
+def _figures(counted: ModelSummary, path: Path, measured: Mapping[str, Any]) -> ModelFigures:
+    """What can be counted of a file, and what was measured."""
     return ModelFigures(
         parameters=counted.parameters,
         macs=counted.macs,
         bytes=file_bytes(path),
         sha256=file_sha256(path),
+        **measured,
     )
 
 

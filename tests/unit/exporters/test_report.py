@@ -143,6 +143,13 @@ def test_people_read_it_without_accuracy_and_latency_too() -> None:
     assert "latency" not in text
 
 
+def test_people_read_the_peak_of_memory_if_it_was_measured() -> None:
+    measured = make(before=figures(4, peak_memory=2048), after=figures(1, peak_memory=512))
+    assert measured["ratios"]["peak_memory"] == 0.25
+    assert "peak memory in bytes (batch 1)" in to_text(measured)
+    assert "peak memory" not in to_text(make())
+
+
 def test_a_foreign_solution_is_refused() -> None:
     with pytest.raises(SolutionError):
         make(solution=Solution(space="f" * 64, removed={}))

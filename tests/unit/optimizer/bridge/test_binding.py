@@ -236,12 +236,12 @@ def test_every_decision_is_told_with_its_saliencies(quantity: str) -> None:
         ),
     )
     choose = binding.chooser(0.5, quantity)  # type: ignore[arg-type]
-    saliency_U = torch.arange(binding.num_units, dtype=torch.float64)
-    removed_U = choose(saliency_U, torch.zeros(binding.num_units, dtype=torch.bool), 0.5)
-    choose(saliency_U, removed_U, 1.0)
+    given = torch.arange(binding.num_units, dtype=torch.float64)
+    gone = choose(given, torch.zeros(binding.num_units, dtype=torch.bool), 0.5)
+    choose(given, gone, 1.0)
     assert len(told) == 2
     assert told[0][1] == {}
-    assert told[1][1] == binding.removed_by_group(removed_U) != {}
+    assert told[1][1] == binding.removed_by_group(gone) != {}
     for values, _ in told:
         assert list(values) == [group.id for group in analysis.space.groups]
-        assert [one for units in values.values() for one in units] == saliency_U.tolist()
+        assert [one for units in values.values() for one in units] == given.tolist()
