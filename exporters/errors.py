@@ -1,12 +1,13 @@
-"""What can go wrong after the search: two branches of the one tree in ``graph_analysis.errors``.
+"""What can go wrong after the search: three branches of the one tree in ``graph_analysis.errors``.
 
 ::
 
     SecateurError
     +-- SurgeryError           the cut file could not be built, or is not what was promised (exit 4)
     +-- ProofFailedError       the cut file and the masked model disagree (exit 4)
+    +-- FormatError            an exported file does not run, or is another network (exit 4)
 
-Neither is the user's fault and neither hands out a file: both carry ``verification-failed``.
+None is the user's fault and none hands out a file: all carry ``verification-failed``.
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -40,3 +41,13 @@ class ProofFailedError(SecateurError):
     def __init__(self, message: str, *, proof: "Proof", param: str | None = None) -> None:
         super().__init__(message, param=param)
         self.proof = proof
+
+
+class FormatError(SecateurError):
+    """A file in another format does not load or run, or differs by more than the format explains.
+
+    ``param`` names the output.
+    """
+
+    exit_code: ClassVar[int] = 4
+    default_code: ClassVar[str] = "verification-failed"

@@ -13,6 +13,7 @@ from service.commands import (
     client_commands,
     compress,
     cut,
+    export,
     serve,
     solve,
     trainable,
@@ -26,7 +27,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Smaller, faster ONNX models, proved equal to the network they were cut from.",
 )
-for _command in (analyze, solve, cut, compress, trainable, bench, serve, client_commands):
+for _command in (
+    analyze,
+    solve,
+    cut,
+    compress,
+    export,
+    trainable,
+    bench,
+    serve,
+    client_commands,
+):
     _command.register(app)
 
 

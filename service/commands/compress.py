@@ -6,13 +6,11 @@ proof has passed and all of them are written; until then everything lies in a te
 
 import json
 import shutil
-import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import typer
@@ -20,6 +18,7 @@ from rich.console import Console
 
 from graph_analysis.errors import InputError
 from service.commands.options import Json, Protect
+from service.commands.signals import ended_by_signals
 from service.many_processes import is_helper, is_one_of_many, train_together
 from service.recipe import Recipe
 
@@ -288,7 +287,7 @@ def compress(
     from exporters.files import copy_files
 
     console = Console(stderr=True, quiet=is_helper())
-    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="secateur-") as folder:
+    with ended_by_signals(), tempfile.TemporaryDirectory(prefix="secateur-") as folder:
         document = run_job(model, uri, recipe, Path(folder), console, check=check)
         if document is None:
             return
@@ -394,21 +393,6 @@ def _local(uri: str) -> Path | None:
     """The file behind a ``file://`` address."""
     parts = urlsplit(uri)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that nothing is left behind."""
-
-    def leave(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _take_model(source: Path, target: Path) -> None:

@@ -184,4 +184,10 @@ MODEL_KINDS = (
         "The SHA-256 of the received bytes differs from the declared one.",
         "Send the file again.", retryable=True,
     ),
+    kind(
+        "export-unsupported", 422, "The model cannot be exported in that format",
+        "The message says why: its opset, the type of its weights, its size, or what a converter "
+        "makes of it.",
+        "Leave that format out, or export the model again as the message says.",
+    ),
 )  # fmt: skip

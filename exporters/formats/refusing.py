@@ -1,0 +1,145 @@
+"""When a format cannot be had for a model: one kind of error, and what all formats refuse alike."""
+
+from collections.abc import Callable, Iterator
+
+import onnx
+
+from exporters import checks
+from exporters.draft import bodies
+from exporters.errors import SurgeryError
+from graph_analysis.errors import InputError
+
+_MOST_BYTES = 2**31 - (1 << 20)  # protobuf stops at 2 GiB
+_FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16})
+_QUANTISED = ("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger")
+
+
+def unsupported(form: str, reason: str, *, param: str | None = None) -> InputError:
+    """The error that says why ``form`` cannot be made of a model."""
+    message = f"no {form} can be made of this model: {reason}"
+    return InputError(message, code="export-unsupported", param=param)
+
+
+def check_size(model: onnx.ModelProto, form: str) -> None:
+    """Refuse a model that does not fit into one file.
+
+    Raises:
+        InputError: ``export-unsupported``.
+    """
+    if model.ByteSize() > _MOST_BYTES:
+        reason = f"its {model.ByteSize():,} bytes do not fit into the 2 GiB of one ONNX file"
+        raise unsupported(form, reason)
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of bodies included."""
+    for node in graph.node:
+        yield node
+        for body in bodies(node):
+            yield from nodes_of(body)
+
+
+def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Initializers and constants, those of bodies included."""
+    yield from graph.initializer
+    for node in graph.node:
+        yield from (a.t for a in node.attribute if a.type == onnx.AttributeProto.TENSOR)
+        for body in bodies(node):
+            yield from tensors_of(body)
+
+
+def check_is_float32(model: onnx.ModelProto, form: str) -> None:
+    """Refuse a model whose weights are no float32, or that is quantised already.
+
+    Raises:
+        InputError: ``export-unsupported``.
+    """
+    for tensor in tensors_of(model.graph):
+        if tensor.data_type in _FLOATS - {onnx.TensorProto.FLOAT}:
+            reason = f"its weight '{tensor.name}' is half precision already; start from float32"
+            raise unsupported(form, reason, param=tensor.name)
+        if tensor.data_type == onnx.TensorProto.DOUBLE and len(tensor.dims) > 1:
+            reason = f"its weight '{tensor.name}' is float64; start from float32"
+            raise unsupported(form, reason, param=tensor.name)
+    for node in nodes_of(model.graph):
+        if node.op_type.endswith(_QUANTISED) or node.op_type.startswith("QLinear"):
+            reason = f"node '{node.name}' ({node.op_type}) is quantised already"
+            raise unsupported(form, reason, param=node.name)
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the default operator set."""
+    return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def check_opset(model: onnx.ModelProto, least: int, form: str, why: str) -> None:
+    """Refuse an opset below ``least``.
+
+    Raises:
+        InputError: ``export-unsupported``.
+    """
+    opset = opset_of(model)
+    if opset < least:
+        reason = f"{why} needs opset {least}, the model has {opset}; export it again with that"
+        raise unsupported(form, reason)
+
+
+def converted(
+    source: onnx.ModelProto, form: str, convert: Callable[[], onnx.ModelProto]
+) -> onnx.ModelProto:
+    """What ``convert`` returns, with the header of ``source``, if it is still a whole model.
+
+    Inputs, outputs, metadata and doc strings are those of ``source``. Operator sets may grow.
+
+    Raises:
+        InputError: ``export-unsupported``: ``convert`` failed, or made something else.
+    """
+    try:
+        result = convert()
+    except InputError:
+        raise
+    except Exception as error:
+        reason = f"the converter stopped ({type(error).__name__}: {first_line(error)})"
+        raise unsupported(form, reason) from error
+    _restore_header(source, result)
+    same = onnx.ModelProto(ir_version=source.ir_version, opset_import=source.opset_import)
+    same.graph.input.extend(result.graph.input)
+    same.graph.output.extend(result.graph.output)
+    same.graph.initializer.extend(
+        onnx.TensorProto(name=tensor.name) for tensor in result.graph.initializer
+    )
+    try:
+        checks.check_interface(source, same)
+        onnx.checker.check_model(result)
+    except (SurgeryError, onnx.checker.ValidationError) as error:
+        reason = f"the converter made a file that is not valid: {first_line(error)}"
+        raise unsupported(form, reason) from error
+    return result
+
+
+def first_line(error: Exception) -> str:
+    """The words of an error on one line, not too many."""
+    return " ".join(str(error).split())[:300]
+
+
+def _restore_header(source: onnx.ModelProto, result: onnx.ModelProto) -> None:
+    """What converters lose or overwrite although it is the user's."""
+    for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        setattr(result, name, getattr(source, name))
+    result.graph.name = source.graph.name
+    result.graph.doc_string = source.graph.doc_string
+    used = {node.domain for node in nodes_of(result.graph)}
+    used |= {entry.domain for entry in source.opset_import}
+    imports = [entry for entry in result.opset_import if entry.domain in used]
+    del result.opset_import[:]
+    result.opset_import.extend(imports)
+    del result.metadata_props[:]
+    result.metadata_props.extend(source.metadata_props)
+    known = {tensor.name for tensor in source.graph.initializer}
+    declared = {v.name: v for v in (*source.graph.input, *source.graph.output)}
+    for value in (*result.graph.input, *result.graph.output):
+        before = declared.get(value.name)
+        if before is None or value.name in known:
+            continue
+        if value.type.tensor_type.elem_type == before.type.tensor_type.elem_type:
+            value.CopyFrom(before)
