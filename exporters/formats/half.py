@@ -8,10 +8,10 @@ forbids (nodes are put in order here), and clips weights that float16 cannot hol
 import numpy as np
 import onnx
 
+from exporters.formats.converting import converted
 from exporters.formats.refusing import (
     check_is_float32,
     check_size,
-    converted,
     tensors_of,
     unsupported,
 )
@@ -20,6 +20,7 @@ from graph_analysis.ordering import sort_nodes
 
 _FORM = "float16 file"
 _LARGEST = float(np.finfo(np.float16).max)
+_ENDLESS = 1e30  # masks are filled with such numbers, and clipping leaves them masks
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -44,12 +45,12 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _check_range(model: onnx.ModelProto) -> None:
-    """Finite weights beyond float16 would be clipped; infinities are masks and stay infinite."""
+    """Weights beyond float16 would be clipped in silence."""
     for tensor in tensors_of(model.graph):
         if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) < 2:
             continue  # scalars are bounds of a Clip or fillers of a mask more often than not
         values = np.abs(to_array(tensor).astype(np.float32))
-        largest = float(np.max(values, initial=0.0, where=np.isfinite(values)))
+        largest = float(np.max(values, initial=0.0, where=values < _ENDLESS))
         if largest > _LARGEST:
             reason = f"a value of '{tensor.name}' is {largest:.3g}, float16 ends at {_LARGEST:g}"
             raise unsupported(_FORM, reason, param=tensor.name)

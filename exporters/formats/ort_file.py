@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 
 from exporters.formats.refusing import check_size, first_line, unsupported
+from exporters.formats.trial import check_loads
 
 _FORM = "ORT-format file"
 _FATAL_ONLY = 4
@@ -33,7 +34,9 @@ def to_ort(model: onnx.ModelProto) -> bytes:
             onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-            return path.read_bytes()
+            data = path.read_bytes()
         except Exception as error:
             reason = f"ONNX Runtime cannot save it so ({first_line(error)})"
             raise unsupported(_FORM, reason) from error
+    check_loads(data, _FORM)
+    return data

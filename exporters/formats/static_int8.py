@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnxruntime
 
+from exporters.formats.converting import converted
 from exporters.formats.refusing import (
     check_is_float32,
     check_opset,
     check_size,
-    converted,
     nodes_of,
     opset_of,
     unsupported,
 )
 from exporters.sessions import Feeds
+from graph_analysis.loading import name_nodes
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import CalibrationDataReader
@@ -83,7 +84,10 @@ def to_int8(model: onnx.ModelProto, batches: Iterable[Feeds]) -> onnx.ModelProto
     check_opset(model, _LEAST_OPSET, _FORM, "a scale per channel")
     result = converted(model, _FORM, lambda: _quantise(model, batches))
     if not any(node.op_type == "QuantizeLinear" for node in nodes_of(result.graph)):
-        reason = f"it has none of {', '.join(_PRODUCTS)} with weights in the main graph"
+        reason = (
+            "none of its nodes is a Conv, Gemm or MatMul with weights and an input of known type in "
+            "the main graph"
+        )
         raise unsupported(_FORM, reason)
     if opset_of(result) != opset_of(model):
         reason = f"the converter changed its opset from {opset_of(model)} to {opset_of(result)}"
@@ -110,6 +114,7 @@ def _quantise(model: onnx.ModelProto, batches: Iterable[Feeds]) -> onnx.ModelPro
         plain.write_bytes(model.SerializeToString())
         # folds normalisations into convolutions, which the converter cannot quantise on their own
         quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)
+        left_out = _untyped_products(folded)
         quantize_static(
             str(folded),
             str(path),
@@ -120,9 +125,29 @@ def _quantise(model: onnx.ModelProto, batches: Iterable[Feeds]) -> onnx.ModelPro
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=list(quantised_operators(model)),
+            nodes_to_exclude=left_out,
             extra_options={"MatMulConstBOnly": True},
         )
         return onnx.load(path)
+
+
+def _untyped_products(path: Path) -> list[str]:
+    """Names of products whose input has no known type, behind an operator that inference skips.
+
+    The converter would quantise their bias without their input, and stop. Nodes without a name
+    are given one in the file.
+    """
+    model = onnx.load(path)
+    name_nodes(model.graph)
+    onnx.save(model, path)
+    typed = {value.name for value in model.graph.input}
+    typed |= {value.name for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    typed |= {tensor.name for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in _PRODUCTS and not typed >= set(node.input[:1])
+    ]
 
 
 def _reader(batches: Iterable[Feeds]) -> "CalibrationDataReader":

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from exporters.formats.converting import converted
 from exporters.formats.refusing import (
     check_is_float32,
     check_opset,
     check_size,
-    converted,
     nodes_of,
     unsupported,
 )

@@ -6,7 +6,7 @@ import pytest
 
 from exporters.formats import check_format, to_float16
 from graph_analysis.errors import InputError
-from graph_analysis.testing import GraphBuilder
+from graph_analysis.testing import HARD_CASES, GraphBuilder
 from tests.unit.exporters.formats.networks import convolutions, perceptron
 
 
@@ -52,6 +52,16 @@ def test_a_weight_that_float16_cannot_hold_is_refused_and_named() -> None:
     assert caught.value.param == "weight_0"
 
 
+def test_what_fills_a_mask_may_be_clipped() -> None:
+    graph = GraphBuilder("masked")
+    lowest = float(np.finfo(np.float32).min)
+    mask = graph.constant(np.where(np.tri(8) > 0, 0.0, lowest))
+    graph.output(graph.node("Softmax", graph.node("Add", graph.input((2, 8, 8)), mask)), (2, 8, 8))
+    model = graph.build()
+    (figures,) = check_format(model, to_float16(model))
+    assert figures.relative < 5e-3
+
+
 def test_a_name_of_the_converters_own_is_refused_not_overwritten() -> None:
     model = convolutions()
     for node in model.graph.node:
@@ -62,6 +72,11 @@ def test_a_name_of_the_converters_own_is_refused_not_overwritten() -> None:
     model.graph.node[0].output[0] = "graph_input_cast_0"
     with pytest.raises(InputError, match="no float16 file can be made"):
         to_float16(model)
+
+
+def test_a_file_that_ends_onnx_runtime_is_refused_by_a_process_of_its_own() -> None:
+    with pytest.raises(InputError, match=r"ONNX Runtime (crashes while it loads|does not load)"):
+        to_float16(HARD_CASES["lstm_1layer"]())
 
 
 def test_what_is_half_already_or_double_is_refused() -> None:

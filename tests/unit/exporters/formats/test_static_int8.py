@@ -11,6 +11,7 @@ import pytest
 
 from exporters.formats import check_format, to_int8
 from exporters.formats.static_int8 import quantised_operators
+from exporters.samples import bound_shapes, input_specs, random_feeds
 from exporters.sessions import Feeds
 from graph_analysis.errors import InputError
 from graph_analysis.testing import BATCH, HARD_CASES, GraphBuilder
@@ -91,12 +92,20 @@ def test_a_softmax_at_the_end_is_no_attention() -> None:
     assert "Add" in quantised_operators(graph.build())
 
 
+def test_products_behind_an_operator_without_types_stay_float() -> None:
+    model = HARD_CASES["skip_layer_normalization"]()
+    specs = input_specs(model)
+    feeds = random_feeds(specs, bound_shapes(specs, batch=4), np.random.default_rng(0))
+    (figures,) = check_format(model, to_int8(model, [feeds]))
+    assert figures.relative < 0.3
+
+
 def test_what_cannot_be_had_is_refused() -> None:
     with pytest.raises(InputError, match="needs opset 13, the model has 11"):
         to_int8(convolutions(opset=11), batches())
     graph = GraphBuilder("none")
     graph.output(graph.node("Exp", graph.input((BATCH, 3))), (BATCH, 3))
-    with pytest.raises(InputError, match="it has none of Conv, Gemm, MatMul"):
+    with pytest.raises(InputError, match="none of its nodes is a Conv, Gemm or MatMul"):
         to_int8(graph.build(), iter([{"x": np.ones((2, 3), np.float32)}]))
     with pytest.raises(InputError, match="the converter stopped"):
         to_int8(convolutions(), iter([{"wrong": images(2)}]))

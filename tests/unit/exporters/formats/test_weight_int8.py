@@ -25,6 +25,9 @@ def test_the_error_is_at_most_half_a_step(values: np.ndarray, axis: int) -> None
     error = np.abs(values.astype(np.float64) - whole.astype(np.float64) * steps)
     assert (error <= 0.5001 * steps + 1e-30).all()
     assert whole.min(initial=0) >= -127
+    largest = np.abs(values).max(axis=1 - axis)
+    some = largest > 1e-30
+    np.testing.assert_allclose(scale[some], largest[some] / 127, rtol=1e-6)
 
 
 def test_channels_of_zeros_and_of_the_smallest_numbers_stay_finite() -> None:
