@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.export_names import BUNDLE, FORMATS, beside
 from service.faults import fault
 from service.jobs import StoredArtifact
 from service.storage import ArtifactStore, content_key, sha256_of
@@ -31,6 +32,15 @@ PRODUCTS = (
     Product(name="solution", file="solution.json", media_type="application/json"),
     Product(name="space", file="space.json", media_type="application/json"),
     Product(name="proof", file="proof.json", media_type="application/json", is_required=False),
+    *(
+        Product(
+            name=form,
+            file=path.name,
+            media_type="application/zip" if form == BUNDLE else "application/octet-stream",
+            is_required=False,
+        )
+        for form, path in beside(Path("compressed.onnx"), FORMATS).items()
+    ),
 )
 _FIGURES = ("model", "ratios", "removed")  # parts of the report that fit into a job's answer
 

@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Literal
 
 from graph_analysis.errors import InputError
+from service.export_names import FORMATS, MOST_DROP
 
 Quantity = Literal["macs", "parameters", "bytes", "latency"]
 _KINDS = ("channel", "head", "operator")
@@ -63,8 +64,16 @@ _REAL = {
     "feature_weight": (0.0, 1e6),
     "mixup": (0.0, 10.0),
     "cutmix": (0.0, 10.0),
+    "max_export_drop": (0.0, 1.0),
 }
-_MAY_BE_LEAST = ("max_accuracy_drop", "augment_magnitude", "mixup", "cutmix", "feature_weight")
+_MAY_BE_LEAST = (
+    "max_accuracy_drop",
+    "augment_magnitude",
+    "mixup",
+    "cutmix",
+    "feature_weight",
+    "max_export_drop",
+)
 _BELOW_ONE = (*_RATIOS, "ema_decay")
 FLAGS = ("early_stop",)  # an option of the command line without a value
 # name -> setting that it does nothing without, the values of that (none: any), and both as text
@@ -72,6 +81,7 @@ _NEEDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "latency_threads": ("target_latency", (), "target_latency"),
     "latency_batch": ("target_latency", (), "target_latency"),
     "augment_magnitude": ("augment", ("rand",), "augment 'rand'"),
+    "max_export_drop": ("exports", (), "exports"),
 }
 _NEEDS_DROP = "needs max_accuracy_drop, which says what is good enough"
 _LEARNS = "learns from the original, which start scratch leaves out"
@@ -137,6 +147,10 @@ class Recipe:
         min_units: Units that every node group keeps at least.
         protect: Patterns on names of nodes, tensors and weights that stay.
         device: ``auto`` takes a GPU where there is one.
+        exports: Further formats of the result: ``float16``, ``int8``, ``int8-weights``, ``ort``,
+            ``bundle``.
+        max_export_drop: Largest loss of a format that is handed out (0..1): of accuracy, or without
+            labels of agreement with the float model.
     """
 
     target_macs: float | None = None
@@ -179,6 +193,8 @@ class Recipe:
     min_units: int = 1
     protect: tuple[str, ...] = ()
     device: str = "auto"
+    exports: tuple[str, ...] = ()
+    max_export_drop: float = MOST_DROP
 
     @property
     def target(self) -> tuple[Quantity, float]:
@@ -254,7 +270,8 @@ def _reader(name: str) -> Callable[[str, object], object]:
         return _choice
     if name in FLAGS:
         return _flag
-    return {"kinds": _kinds, "protect": _names, "saliency": _saliency}.get(name, _real)
+    readers = {"kinds": _kinds, "protect": _names, "saliency": _saliency, "exports": _exports}
+    return readers.get(name, _real)
 
 
 def _whole(name: str, value: object) -> int:
@@ -326,6 +343,14 @@ def _kinds(name: str, value: object) -> tuple[str, ...]:
     names = _names(name, value)
     if not names or not set(names) <= set(_KINDS):
         message = f"kinds is a list of {', '.join(_KINDS)}, got {value!r}"
+        raise InputError(message, param=name)
+    return names
+
+
+def _exports(name: str, value: object) -> tuple[str, ...]:
+    names = _names(name, value)
+    if len(set(names)) < len(names) or not set(names) <= set(FORMATS):
+        message = f"exports is a list of {', '.join(FORMATS)}, each once, got {value!r}"
         raise InputError(message, param=name)
     return names
 

@@ -85,8 +85,8 @@ def to_int8(model: onnx.ModelProto, batches: Iterable[Feeds]) -> onnx.ModelProto
     result = converted(model, _FORM, lambda: _quantise(model, batches))
     if not any(node.op_type == "QuantizeLinear" for node in nodes_of(result.graph)):
         reason = (
-            "none of its nodes is a Conv, Gemm or MatMul with weights and an input of known type in "
-            "the main graph"
+            "none of its nodes is a Conv, Gemm or MatMul with weights and an input of known type "
+            "in the main graph"
         )
         raise unsupported(_FORM, reason)
     if opset_of(result) != opset_of(model):

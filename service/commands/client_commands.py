@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from graph_analysis.errors import InputError
 from service.client import DEFAULT_URL, Client
 from service.commands.job_texts import describe_job, exit_code_of, job_rows
+from service.export_names import SUFFIXES
 from service.following import follow
 from service.recipe import FLAGS
 from service.schemas import Job
@@ -30,7 +31,7 @@ Key = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job (job_...).")]
-_LISTS = ("kinds", "protect")  # may be given several times
+_LISTS = ("kinds", "protect", "exports")  # may be given several times
 _SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -42,6 +43,11 @@ class FileName(StrEnum):
     PAGE = "page"
     SOLUTION = "solution"
     SPACE = "space"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+    INT8_WEIGHTS = "int8-weights"
+    ORT = "ort"
+    BUNDLE = "bundle"
 
 
 def register(app: typer.Typer) -> None:
@@ -146,10 +152,14 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Download a file of a job that has succeeded, and check its SHA-256."""
-    suffix = {FileName.MODEL: "onnx", FileName.PAGE: "html"}.get(what, "json")
-    target = output or Path(f"{job_id}-{what.value}.{suffix}")
+    if what in (FileName.MODEL, FileName.PAGE):
+        suffix = f"-{what.value}.{'onnx' if what is FileName.MODEL else 'html'}"
+    else:
+        suffix = SUFFIXES.get(what.value, f"-{what.value}.json")
+    target = output or Path(f"{job_id}{suffix}")
+    path = f"exports/{what.value}" if what.value in SUFFIXES else what.value
     with Client(url, key) as client:
-        sha256 = client.jobs.download(job_id, target, name=what.value)
+        sha256 = client.jobs.download(job_id, target, name=path)
     size = target.stat().st_size
     if as_json:
         typer.echo(json.dumps({"path": str(target), "sha256": sha256, "bytes": size}))

@@ -19,6 +19,7 @@ from rich.console import Console
 from graph_analysis.errors import InputError
 from service.commands.options import Json, Protect
 from service.commands.signals import ended_by_signals
+from service.export_names import beside
 from service.many_processes import is_helper, is_one_of_many, train_together
 from service.recipe import Recipe
 
@@ -176,6 +177,20 @@ LatencyBatch = Annotated[
     int | None, typer.Option(help="Samples per run that --target-latency is measured with.")
 ]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.")]
+Exports = Annotated[
+    str | None,
+    typer.Option(
+        "--exports",
+        help="Further formats, beside the output: a list of float16, int8, int8-weights, ort, "
+        "bundle.",
+    ),
+]
+MaxExportDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-export-drop", help="Largest loss of one of them that is handed out; default 0.01."
+    ),
+]
 _REPORT_FILES = ("report.html", "report.json", "proof.json", "solution.json", "space.json")
 
 
@@ -229,6 +244,8 @@ def compress(
     min_units: MinUnits = None,
     protect: Protect = None,
     device: Device = None,
+    exports: Exports = None,
+    max_export_drop: MaxExportDrop = None,
     report: ReportFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -278,11 +295,17 @@ def compress(
             "min_units": min_units,
             "protect": protect,
             "device": device,
+            "exports": exports,
+            "max_export_drop": max_export_drop,
         }
     )
     uri = dataset_uri(data)
     files = {report / name: name for name in _REPORT_FILES} if report is not None else {}
-    check = partial(_check_targets, output, tuple(files), (model, _local(uri)))
+    formats = {
+        path: beside(Path("compressed.onnx"), [form])[form].name
+        for form, path in beside(output, recipe.exports).items()
+    }
+    check = partial(_check_targets, output, (*files, *formats), (model, _local(uri)))
     files[output] = "compressed.onnx"
     from exporters.files import copy_files
 
@@ -291,14 +314,18 @@ def compress(
         document = run_job(model, uri, recipe, Path(folder), console, check=check)
         if document is None:
             return
-        copy_files({path: Path(folder) / name for path, name in files.items()})
+        made = {path: name for path, name in formats.items() if (Path(folder) / name).is_file()}
+        copy_files({path: Path(folder) / name for path, name in (files | made).items()})
     if as_json:
         typer.echo(json.dumps({"output": str(output), **document}))
         return
     from exporters.report import to_text
 
     typer.echo(to_text(document))
-    typer.echo(f"written {output}" + (f" and {report}" if report is not None else ""))
+    for entry in document.get("exports", ()):
+        if "refused" in entry:
+            typer.echo(f"not made: {entry['refused']}")
+    typer.echo(" and ".join(map(str, [f"written {output}", *made, *([report] if report else [])])))
 
 
 def dataset_uri(text: str) -> str:

@@ -16,7 +16,7 @@ from graph_analysis.errors import InputError
 from service.commands.compress import dataset_uri
 from service.commands.options import InputShapes, Json, input_shapes_of
 from service.commands.signals import ended_by_signals
-from service.exports.names import BUNDLE, FORMATS, MOST_DROP
+from service.export_names import BUNDLE, FORMATS, MOST_DROP
 
 Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A float32 ONNX file.")]
 Form = Annotated[str, typer.Option("--to", help=f"One of {', '.join(FORMATS)}.")]
@@ -70,8 +70,8 @@ def export(
     """Write MODEL in another format: float16, INT8, INT8 weights, ORT's own, a serving bundle."""
     _check(model, form, output, report)
     shapes = input_shapes_of(input_shape or ())
-    from service.exports.making import ExportWish, make_export
-    from service.exports.reading import read_float_model
+    from service.compression.formats.making import ExportWish, make_export
+    from service.compression.formats.reading import read_float_model
 
     wish = ExportWish(
         form=form,
@@ -85,8 +85,8 @@ def export(
     with ended_by_signals(), tempfile.TemporaryDirectory(prefix="secateur-") as folder:
         judged = None
         if data is not None:
+            from service.compression.formats.samples import judged_data
             from service.datasets import DatasetPolicy, load_dataset
-            from service.exports.samples import judged_data
 
             dataset = load_dataset(dataset_uri(data), DatasetPolicy(roots=(Path("/"),)))
             judged = judged_data(

@@ -24,6 +24,7 @@ from graph_analysis.search_space import ModelSummary
 from graph_analysis.solution import Solution
 from service.compression.describing import drawn, surroundings
 from service.compression.errors import QualityGateError
+from service.compression.formats.of_job import make_bundle, make_formats
 from service.compression.judging import judged
 from service.compression.labelling import LabelUse
 from service.compression.machine import num_cpus
@@ -85,8 +86,11 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
         training=training,
         surroundings=surroundings(subject, run, solution),
     )
+    use = LabelUse.from_values(baseline)
+    document["exports"] = make_formats(run, subject, use, phases, report)
     run.report.write_text(json.dumps(document))
     run.page.write_text(to_html(document, picture=drawn(subject, solution)), encoding="utf-8")
+    make_bundle(run, subject, use, phases, report)
     phases.end()
 
 
@@ -190,6 +194,6 @@ def _figures(counted: ModelSummary, path: Path, measured: Mapping[str, Any]) -> 
 
 def _configuration(recipe: Recipe, subject: Subject) -> dict[str, Any]:
     values: dict[str, Any] = asdict(recipe)
-    lists: Sequence[str] = ("kinds", "protect")
+    lists: Sequence[str] = ("kinds", "protect", "exports")
     values.update({name: list(values[name]) for name in lists})
     return {**values, "dataset_sha256": subject.dataset.sha256}

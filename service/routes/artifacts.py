@@ -1,11 +1,11 @@
-"""Downloads: the compressed model, the report (data and page), solution and search space of a job.
+"""Downloads: the compressed model, its further formats, the report (data and page), and the rest.
 
 Only files whose bytes have the published SHA-256 leave the service. The framework answers ranges of
 files on a local disk; the strong ETag is the content's digest.
 """
 
 import base64
-from typing import Any
+from typing import Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -14,6 +14,7 @@ from starlette.concurrency import iterate_in_threadpool
 
 from service.dependencies import AppParts, JobId, Parts, Reader
 from service.etags import matches
+from service.export_names import SUFFIXES
 from service.jobs import StoredArtifact
 from service.routes.answers import JOB, Responses, problems
 
@@ -21,6 +22,13 @@ router = APIRouter(prefix="/v1/jobs", tags=["files"])
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 _HTML = {"text/html": {"schema": {"type": "string"}}}
 _ONNX = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
+_ANY = {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("application/octet-stream", "application/zip")
+}
+ExportFormat = Literal["float16", "int8", "int8-weights", "ort", "bundle"]  # as FORMATS has them
 
 
 def _answers(content: dict[str, Any]) -> Responses:
@@ -110,6 +118,20 @@ async def download_space(
     return await _download(request, parts, principal.owner, job_id, "space")
 
 
+@router.get(
+    "/{job_id}/exports/{form}",
+    operation_id="download_export",
+    summary="Download a further format",
+    response_class=Response,
+    responses=_answers(_ANY),
+)
+async def download_export(
+    request: Request, parts: AppParts, principal: Reader, job_id: JobId, form: ExportFormat
+) -> Response:
+    """A format that the setting `exports` asked for; 404 where it was refused."""
+    return await _download(request, parts, principal.owner, job_id, form)
+
+
 async def _download(request: Request, parts: Parts, owner: str, job_id: str, name: str) -> Response:
     def find() -> StoredArtifact:
         found = parts.store.artifact(owner, job_id, name)
@@ -144,5 +166,7 @@ def _digest(sha256: str) -> str:
 
 
 def _file_name(artifact: StoredArtifact, job_id: str) -> str:
+    if artifact.name in SUFFIXES:
+        return f"{job_id}{SUFFIXES[artifact.name]}"
     suffix = {"model": ".onnx", "page": ".html"}.get(artifact.name, ".json")
     return f"{job_id}-{artifact.name}{suffix}"

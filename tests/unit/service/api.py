@@ -153,14 +153,21 @@ class Api:
             name=name, key=stored.key, sha256=sha256, bytes=len(content), media_type=media_type
         )
 
-    def succeed(self, job_id: str, *, owner: str = "own_a", content: bytes = COMPRESSED) -> None:
+    def succeed(
+        self,
+        job_id: str,
+        *,
+        owner: str = "own_a",
+        content: bytes = COMPRESSED,
+        formats: Sequence[str] = (),
+    ) -> None:
         """Play the worker until the job has succeeded."""
         fence = self.begin(job_id)
         folder = self.settings.data_dir
         files = [self.put(owner, "model", content, folder)]
         files += [
             self.put(owner, name, b'{"name": "%s"}' % name.encode(), folder)
-            for name in ("report", "page", "solution", "space")
+            for name in ("report", "page", "solution", "space", *formats)
         ]
         outcome = Outcome(
             status=JobStatus.SUCCEEDED,

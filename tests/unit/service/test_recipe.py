@@ -11,6 +11,13 @@ from optimizer.saliency_names import SALIENCIES, is_saliency
 from service.recipe import CHOICES, Recipe
 
 
+def test_formats_are_a_list_of_texts() -> None:
+    given = {"target_macs": 0.4, "exports": "int8, bundle", "max-export-drop": "0"}
+    found = Recipe.parse(given)
+    assert (found.exports, found.max_export_drop) == (("int8", "bundle"), 0.0)
+    assert Recipe.parse({"target_macs": 0.4}).exports == ()
+
+
 def test_texts_and_values_mean_the_same() -> None:
     texts = {"target-macs": "0.4", "epochs": "3", "lr": "0.05", "kinds": "channel, operator"}
     values = {"target_macs": 0.4, "epochs": 3, "lr": 0.05, "kinds": ["channel", "operator"]}
@@ -43,6 +50,10 @@ def test_texts_and_values_mean_the_same() -> None:
         ({"saliency": "paper+taylor"}, "without paper and hesso"),
         ({"saliency": 3}, "or a mix"),
         ({"kinds": "petal"}, "channel"),
+        ({"exports": "int4"}, "list of float16, int8, int8-weights, ort, bundle"),
+        ({"exports": "int8,int8"}, "each once"),
+        ({"max_export_drop": 0.02}, "max_export_drop does nothing without exports"),
+        ({"exports": "int8", "max_export_drop": 2}, "at least 0 and at most 1"),
         ({"comparison": "size"}, "relative"),
         ({"protect": 3}, "list of texts"),
         ({"precision": "float8"}, "bfloat16"),

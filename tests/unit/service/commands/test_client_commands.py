@@ -105,7 +105,7 @@ def test_downloading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     job_id = api.submit()
-    api.succeed(job_id)
+    api.succeed(job_id, formats=["int8-weights"])
     monkeypatch.chdir(tmp_path)
     assert run("download", job_id, "-o", "small.onnx") == 0
     assert "10,000 bytes" in capsys.readouterr().out
@@ -114,6 +114,12 @@ def test_downloading(
     answer = json.loads(capsys.readouterr().out)
     assert Path(answer["path"]).read_text() == '{"name": "report"}'
     assert answer["path"] == f"{job_id}-report.json"
+    assert run("download", job_id, "--what", "int8-weights", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["path"] == f"{job_id}.int8-weights.onnx"
+    assert Path(answer["path"]).read_text() == '{"name": "int8-weights"}'
+    assert run("download", job_id) == 0
+    assert (tmp_path / f"{job_id}-model.onnx").read_bytes() == COMPRESSED
 
 
 @pytest.mark.parametrize("arguments", [["0.5"], ["--target-macs"], ["-x", "1"]])

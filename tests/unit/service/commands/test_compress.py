@@ -60,6 +60,17 @@ def test_model_report_and_nothing_else(folder: Path, capsys: pytest.CaptureFixtu
     assert left_behind(folder) == []
 
 
+def test_further_formats_lie_beside_the_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compress(folder, *QUICK, "--exports", "ort,bundle") == 0
+    assert f"written {folder / 'out.onnx'} and {folder / 'out.ort'}" in capsys.readouterr().out
+    assert names(folder) == ["data.npz", "model.onnx", "out.bundle.zip", "out.onnx", "out.ort"]
+    assert left_behind(folder) == []
+    assert compress(folder, *QUICK, "--exports", "ort,onnx") == 2
+    assert "exports is a list of float16" in capsys.readouterr().err
+
+
 def test_machines_get_one_json_object(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compress(folder, *QUICK, "--json") == 0
     result = json.loads(capsys.readouterr().out)

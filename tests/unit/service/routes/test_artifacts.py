@@ -2,9 +2,12 @@
 
 import base64
 import hashlib
+from typing import get_args
 
 import pytest
 
+from service.export_names import FORMATS
+from service.routes.artifacts import ExportFormat
 from tests.unit.service.api import COMPRESSED, Api
 
 DIGEST = hashlib.sha256(COMPRESSED).hexdigest()
@@ -42,6 +45,20 @@ def test_the_page_is_a_file_to_keep_and_never_shown_in_place(api: Api, job_id: s
     expected = f'attachment; filename="{job_id}-page.html"'
     assert response.headers["content-disposition"] == expected
     assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_further_formats_have_names_of_their_own(api: Api) -> None:
+    job_id = api.submit()
+    api.succeed(job_id, formats=("int8", "bundle"))
+    for form, suffix in (("int8", ".int8.onnx"), ("bundle", ".bundle.zip")):
+        response = api.client.get(f"/v1/jobs/{job_id}/exports/{form}")
+        assert response.json() == {"name": form}
+        assert f'filename="{job_id}{suffix}"' in response.headers["content-disposition"]
+    missing = api.client.get(f"/v1/jobs/{job_id}/exports/ort")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not-found")
+    unknown = api.client.get(f"/v1/jobs/{job_id}/exports/int4")
+    assert unknown.status_code in (404, 422)
+    assert set(get_args(ExportFormat)) == set(FORMATS)
 
 
 def test_parts_of_the_file(api: Api, job_id: str) -> None:

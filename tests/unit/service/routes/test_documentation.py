@@ -41,6 +41,7 @@ def test_every_route_is_there_once(document: dict[str, Any]) -> None:
         "DELETE /v1/jobs/{job_id}",
         "POST /v1/jobs/{job_id}/cancel",
         "GET /v1/jobs/{job_id}/events",
+        "GET /v1/jobs/{job_id}/exports/{form}",
         "GET /v1/jobs/{job_id}/model",
         "GET /v1/jobs/{job_id}/report",
         "GET /v1/jobs/{job_id}/solution",

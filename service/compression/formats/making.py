@@ -28,9 +28,9 @@ from exporters.formats.serving import bundle_name
 from exporters.measure import file_bytes
 from graph_analysis.errors import InputError
 from service.compression.errors import QualityGateError
+from service.compression.formats.samples import JudgedData
 from service.compression.machine import num_cpus
-from service.exports.names import BUNDLE, FLOAT16, INT8, INT8_WEIGHTS, LOSSY, MOST_DROP, ORT
-from service.exports.samples import JudgedData
+from service.export_names import BUNDLE, FLOAT16, INT8, INT8_WEIGHTS, LOSSY, MOST_DROP, ORT
 
 _ROUNDING = 1e-9  # a drop of 0.01 is 0.010000000000000009
 _ERRORS = ("rmse", "mae")
@@ -41,12 +41,13 @@ class ExportWish:
     """What is asked for.
 
     Attributes:
-        form: One of ``service.exports.names.FORMATS``.
+        form: One of ``service.export_names.FORMATS``.
         most_drop: Largest loss that is handed out (0..1): of accuracy (or F1), of an error as a
             share of itself, or without labels of the agreement with the float model.
         reports: Files for a bundle, by name.
         shapes: Shapes per input that are known to work.
         seed: Of the random samples.
+        name: Of a bundle's folder; that of the output without.
     """
 
     form: str
@@ -54,6 +55,7 @@ class ExportWish:
     reports: Mapping[str, bytes] = field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] | None = None
     seed: int = 0
+    name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,7 @@ def _make_bundle(
     """The file as it came, unless its weights lie in others."""
     raw = source.read_bytes()
     data = raw if len(raw) >= model.ByteSize() else model.SerializeToString()
-    name = bundle_name(output)
+    name = wish.name or bundle_name(output)
     split, samples = judged.compared if judged is not None else (None, None)
     files = bundle_files(data, name, reports=wish.reports, shapes=wish.shapes, samples=samples)
     figures = check_format(
