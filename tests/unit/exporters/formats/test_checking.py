@@ -47,6 +47,17 @@ def test_the_figures_are_those_of_the_outputs() -> None:
         check_exact((real,), EXACT)
 
 
+def test_a_tie_may_go_either_way_another_choice_not() -> None:
+    graph = GraphBuilder("shifted")
+    shift = graph.constant([0.0, 0.0005, 0.0, 0.2])
+    graph.output(graph.node("Add", graph.input((BATCH, 4)), shift), (BATCH, 4))
+    model = graph.build()
+    x = np.array([[1, 1, 0, 0], [0, 0, 1, 0.7]], np.float32)
+    for factor, agreeing in ((0.0, 1.0), (2.0, 0.5), (1.0, 1.0)):
+        (_, real) = check_format(model, changed(model, factor), inputs={"x": x})
+        assert real.top1 == agreeing
+
+
 def test_a_short_last_batch_and_a_fixed_one_are_compared_whole() -> None:
     model = convolutions(batch=4)
     (_, real) = check_format(model, model, inputs={"x": images(6)})
