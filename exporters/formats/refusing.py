@@ -6,8 +6,10 @@ import onnx
 
 from exporters.draft import bodies
 from graph_analysis.errors import InputError
+from graph_analysis.external_data import stored_bytes
 
-_MOST_BYTES = 2**31 - (1 << 20)  # protobuf stops at 2 GiB
+_MOST_BYTES = 2**31 - (16 << 20)  # protobuf stops at 2 GiB; the rest is for the graph
+_STRING = onnx.TensorProto.STRING
 _FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16})
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger")
 
@@ -24,8 +26,10 @@ def check_size(model: onnx.ModelProto, form: str) -> None:
     Raises:
         InputError: ``export-unsupported``.
     """
-    if model.ByteSize() > _MOST_BYTES:
-        reason = f"its {model.ByteSize():,} bytes do not fit into the 2 GiB of one ONNX file"
+    # protobuf cannot even count a message that is too large, so the weights are counted
+    size = sum(stored_bytes(t) for t in tensors_of(model.graph) if t.data_type != _STRING)
+    if size > _MOST_BYTES:
+        reason = f"its {size:,} bytes of weights do not fit into the 2 GiB of one ONNX file"
         raise unsupported(form, reason)
 
 

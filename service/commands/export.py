@@ -16,7 +16,7 @@ from graph_analysis.errors import InputError
 from service.commands.compress import dataset_uri
 from service.commands.options import InputShapes, Json, input_shapes_of
 from service.commands.signals import ended_by_signals
-from service.export_names import BUNDLE, FORMATS, MOST_DROP
+from service.export_names import BUNDLE, FORMATS, INT8, MOST_DROP
 
 Model = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A float32 ONNX file.")]
 Form = Annotated[str, typer.Option("--to", help=f"One of {', '.join(FORMATS)}.")]
@@ -143,9 +143,10 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         shown = "shapes differ" if worst is None else f"{worst:.3g}"
         shown += "" if share is None else f" ({share:.2g} of the largest value)"
         same = "" if entry["top1"] is None else f", same first choice in {entry['top1']:.2%}"
+        is_outside = summary["format"] == INT8 and entry["source"] == "random"
         lines.append(
             f"compared   largest difference {shown}{same}; {entry['samples']} "
-            f"{entry['source']} samples"
+            f"{entry['source']} samples" + (", outside the calibrated ranges" * is_outside)
         )
     quality = summary["quality"]
     if quality is not None:

@@ -24,6 +24,7 @@ from exporters.formats import (
 )
 from exporters.formats.checking import EXACT
 from exporters.formats.checking import FLOAT16 as FLOAT16_LIMIT
+from exporters.formats.refusing import check_size
 from exporters.formats.serving import bundle_name
 from exporters.measure import file_bytes
 from graph_analysis.errors import InputError
@@ -168,6 +169,7 @@ def _make_bundle(
     judged: JudgedData | None,
 ) -> Export:
     """The file as it came, unless its weights lie in others."""
+    check_size(model, "serving bundle")
     raw = source.read_bytes()
     data = raw if len(raw) >= model.ByteSize() else model.SerializeToString()
     name = wish.name or bundle_name(output)
