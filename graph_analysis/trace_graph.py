@@ -24,6 +24,8 @@ FLOATS = frozenset(
 )
 Edge = tuple[int, str]  # a vertex, and a tensor that it reads
 STATE_SLOTS = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # initial states of recurrent operators
+_LENGTHS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL)
+_MAKERS = ("ConstantOfShape", "EyeLike", "Range", "Shape", "Size")
 _LOOPS = ("Loop", "Scan")
 MOVES_ONLY = frozenset(
     {
@@ -110,6 +112,24 @@ class TraceGraph:
             if is_fixed and all(not name or name in found for name in vertex.inputs):
                 found.update(vertex.outputs)
         return frozenset(found)
+
+    @cached_property
+    def stored(self) -> frozenset[str]:
+        """The ``weights`` that hold values of some initializer, which can be set to 0.
+
+        One number spread over a shape is none of them, nor what is computed from lengths.
+        """
+        found = {n for n, tensor in self.initializers.items() if tensor.data_type not in _LENGTHS}
+        for vertex in self.vertices:
+            is_spread = vertex.op_type == "Expand" and not self._has_positions(vertex.inputs[0])
+            if vertex.outputs[0] not in self.weights or vertex.op_type in _MAKERS or is_spread:
+                continue
+            if not found.isdisjoint(vertex.inputs):
+                found.update(vertex.outputs)
+        return frozenset(found)
+
+    def _has_positions(self, name: str) -> bool:
+        return any(length != 1 for length in self.shape(name) or ())
 
     @cached_property
     def reached(self) -> frozenset[int]:

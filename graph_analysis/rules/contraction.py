@@ -16,6 +16,7 @@ def conv(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     x, weight = labelling.of(vertex.inputs[0]), labelling.of(vertex.inputs[1])
     groups = vertex.attributes.get("group", 1)
     _freeze_kernel(labelling, vertex, weight)
+    needs_silence(labelling, vertex, x[1])
     out = weight[0]
     if groups == 1:
         labelling.tie(x[1], weight[1], f"{vertex.name!r}: {_INPUT_FIXED}")
@@ -38,6 +39,7 @@ def conv_transpose(labelling: Labelling, vertex: Vertex) -> list[Axes]:
     x, weight = labelling.of(vertex.inputs[0]), labelling.of(vertex.inputs[1])
     groups = vertex.attributes.get("group", 1)
     _freeze_kernel(labelling, vertex, weight)
+    needs_silence(labelling, vertex, x[1])
     labelling.tie(x[1], weight[0], f"{vertex.name!r}: {_INPUT_FIXED}")
     out = weight[1]
     shape = labelling.graph.shape(vertex.inputs[1]) or ()
@@ -102,11 +104,24 @@ def matmul(
 def _contract(labelling: Labelling, vertex: Vertex, left: Axis, right: Axis) -> None:
     if any(name in labelling.graph.weights for name in vertex.inputs[:2]):
         labelling.tie(left, right, f"{vertex.name!r}: {_INPUT_FIXED}")
+        needs_silence(labelling, vertex, left)
         return
     labelling.tie(left, right, f"{vertex.name!r} sums over it together with a fixed axis")
     if left is not None and right is not None:
         reason = f"{vertex.name!r} sums over it between two activations"
         labelling.require_zero(left, vertex.inputs[:2], reason)
+
+
+def needs_silence(labelling: Labelling, vertex: Vertex, axis: Axis) -> None:
+    """A weight that is made and not stored cannot be set to 0 where it reads what is removed.
+
+    So ``axis``, which ``vertex`` sums over, may go only where what it reads is 0 itself.
+    """
+    graph = labelling.graph
+    made = [n for n in vertex.inputs[:2] if n in graph.weights and n not in graph.stored]
+    if made:
+        reason = f"{vertex.name!r} sums over it with a weight {made[0]!r} that is not stored"
+        labelling.require_zero(axis, vertex.inputs[:2], reason)
 
 
 def _tie_groups(

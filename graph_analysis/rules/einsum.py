@@ -49,7 +49,7 @@ def _met(labelling: Labelling, vertex: Vertex, equation: Equation, index: str) -
     fixed = any(labels is None for *_, labels in full)
     names = [name for name, *_ in full]
     if index not in equation.output:
-        if not fixed and not any(name in graph.weights for name in names):
+        if not fixed and not any(name in graph.stored for name in names):
             reason = f"{vertex.name!r} sums over it"
             labelling.require_zero(first, names, reason)
         return None

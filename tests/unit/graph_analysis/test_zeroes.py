@@ -95,3 +95,33 @@ def test_two_activations_meet_only_where_one_of_them_is_0() -> None:
         y = graph.node("Mul", y, graph.conv(x, 3, 12))
         graph.classify(y, 12)
         assert widths(analysed(graph.build())) == found
+
+
+SPREAD = {
+    "Conv": lambda graph, y, weight: graph.node("Conv", y, weight, kernel_shape=[1, 1]),
+    "ConvTranspose": lambda graph, y, weight: graph.node(
+        "ConvTranspose", y, graph.node("Transpose", weight, perm=[1, 0, 2, 3])
+    ),
+    "Einsum": lambda graph, y, weight: graph.node("Einsum", y, weight, equation="bchw,ocij->bohw"),
+}
+
+
+@pytest.mark.parametrize("operator", SPREAD)
+@pytest.mark.parametrize("spread", ["ConstantOfShape", "Expand"])
+@pytest.mark.parametrize("activation, found", [("Relu", [12, 20]), ("Sigmoid", [12])])
+def test_a_weight_that_is_not_stored_reads_only_what_is_silent(
+    operator: str, spread: str, activation: str, found: list[int]
+) -> None:
+    """One number spread over a shape cannot be set to 0 where it reads what is removed."""
+    graph = GraphBuilder("spread", seed=4)
+    y = graph.node(activation, graph.conv(graph.input(IMAGE), 3, 20))
+    number = onnx.helper.make_tensor("value", onnx.TensorProto.FLOAT, [1], [0.3])
+    shape = graph.constant([12, 20, 1, 1])
+    weight = (
+        graph.node("ConstantOfShape", shape, value=number)
+        if spread == "ConstantOfShape"
+        else graph.node("Expand", graph.constant(0.3), shape)
+    )
+    y = SPREAD[operator](graph, y, weight)
+    graph.classify(graph.node("Relu", y), 12)
+    assert widths(analysed(graph.build())) == found
