@@ -24,6 +24,36 @@ class GateFigure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """The first tensor, in order of computation, that is not as it must be.
+
+    Attributes:
+        tensor: Its name.
+        operator: What makes it.
+        node: Name of the node that makes it; may be empty.
+        problem: What is wrong with it, in words.
+        max_difference: Largest absolute difference of an element; None where they have no figures.
+        scale: Largest absolute value of the reference; None likewise.
+        differing: Elements that differ by more than rounding.
+        elements: Elements that there are.
+    """
+
+    tensor: str
+    operator: str
+    node: str
+    problem: str
+    max_difference: float | None = None
+    scale: float | None = None
+    differing: int = 0
+    elements: int = 0
+
+    def __str__(self) -> str:
+        """The tensor, what makes it, and what is wrong."""
+        node = f" {self.node!r}" if self.node else ""
+        return f"{self.tensor!r} ({self.operator}{node}) {self.problem}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Proof:
     """What was compared and how it came out.
 
@@ -35,6 +65,9 @@ class Proof:
         batch_sizes: Lengths of the batch axis that were run, ascending.
         levels: Optimisation levels that were run.
         inner_tensors: Tensors inside the network that were compared as well.
+        branches: Branches of If nodes in the cut model that an input could reach.
+        branches_run: Those among them that were compared, each made to be taken.
+        mismatch: Where a proof that failed first went wrong, if that could be found.
         top1_agreement: Share of rows in which both choose alike (0..1); None without such rows.
         notes: What a reader should know: disagreements of the original with itself and the like.
     """
@@ -46,6 +79,9 @@ class Proof:
     batch_sizes: tuple[int, ...] = ()
     levels: tuple[str, ...] = LEVELS
     inner_tensors: int = 0
+    branches: int = 0
+    branches_run: int = 0
+    mismatch: Mismatch | None = None
     top1_agreement: float | None = None
     notes: tuple[str, ...] = ()
 

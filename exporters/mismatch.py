@@ -2,23 +2,39 @@
 
 Outputs alone can be blind: behind a softmax, a tiny layer scale or a saturated gate a wrong cut
 hardly moves them. Inner tensors are compared each at its own scale, so nothing hides.
+
+Tensors are looked at in windows, in order of computation, so that not all of them are in memory at
+once, and a search for the first that differs runs no further than to there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from exporters.comparison import Difference, Tolerance, is_float
+from exporters.cleanup import live_nodes
+from exporters.comparison import EXACT, Difference, Tolerance, is_float
 from exporters.draft import inputs_of
-from exporters.sessions import OFF, Feeds, open_session, run
-from exporters.weights import Indices
+from exporters.figures import Mismatch
+from exporters.sessions import OFF, Feeds, fetch, open_session
+from exporters.weights import Indices, copy_without
 
 Keep = Mapping[str, Mapping[int, Indices]]
 
 _FROM_SHAPE = frozenset({"Shape", "Size"})
+_FIRST = Tolerance(relative=1e-4, absolute=0.0)  # above the rounding of deep networks
+_WINDOW_BYTES = 256 << 20  # of all tensors that are held at once
+_FEW, _MANY = 8, 256  # tensors in the first window, and at most
+
+
+class _Pair(NamedTuple):
+    """One tensor in both models; ``expected`` at the positions that stay."""
+
+    name: str
+    expected: npt.NDArray[Any]
+    found: npt.NDArray[Any]
 
 
 def inner_differences(
@@ -36,29 +52,123 @@ def inner_differences(
         keep: Tensor -> axis -> positions of the reference that the cut model has.
         tolerance: What is accepted of each.
     """
-    shared = set(_data_tensors(cut))
-    names = [name for name in _data_tensors(masked) if name in shared]
-    expected, found = _values(masked, names, feeds), _values(cut, names, feeds)
-    for name in names:
-        values, candidate = expected.get(name), found.get(name)
-        if values is None or candidate is None or not is_float(values):
-            continue
-        for axis, indices in keep.get(name, {}).items():
-            values = np.take(values, indices, axis=axis)
-        yield _difference(name, values, candidate, tolerance)
+    for name, expected, found in _pairs(masked, cut, _shared(masked, cut), feeds, keep):
+        yield _difference(name, expected, found, tolerance)
 
 
-def first_difference(
-    masked: onnx.ModelProto, cut: onnx.ModelProto, feeds: Feeds, keep: Keep, tolerance: Tolerance
-) -> str | None:
-    """Name of the first tensor that differs; None if none does, or if the models do not run."""
+def first_mismatch(
+    masked: onnx.ModelProto, cut: onnx.ModelProto, feeds: Feeds, keep: Keep
+) -> Mismatch | None:
+    """The first tensor that differs, or that the cut model cannot compute.
+
+    None if none does, or if nothing can be said: a diagnosis that fails must not hide what it
+    diagnoses. Differences that rounding could make count only where there are no larger ones.
+    """
     try:
-        for found in inner_differences(masked, cut, feeds, keep, tolerance):
-            if not found.is_accepted:
-                return found.output
-    except Exception:  # noqa: BLE001  (a diagnosis that fails must not hide what it diagnoses)
+        names = _shared(masked, cut)
+        runnable = _runnable(cut, names, feeds)
+        for tolerance in (_FIRST, EXACT):
+            for pair in _pairs(masked, cut, names[:runnable], feeds, keep):
+                found = _difference(*pair, tolerance)
+                if not found.is_accepted:
+                    return _described(cut, pair, found)
+        if runnable < len(names):
+            return _mismatch(cut, names[runnable], "cannot be computed")
+    except Exception:  # noqa: BLE001  (the runtime raises a type per failure)
         return None
     return None
+
+
+def first_not_finite(model: onnx.ModelProto, feeds: Feeds) -> Mismatch | None:
+    """The first tensor with an infinity or a not-a-number; None if there is none, as above."""
+    try:
+        names = _data_tensors(model)
+        shown = open_session(_with_outputs(model, names), level=OFF)
+        for window in _windows(names):
+            values = fetch(shown, window.names, feeds)
+            window.add(values)
+            for name, array in values.items():
+                if name in names and is_float(array) and not np.all(np.isfinite(_wide(array))):
+                    what = "a not-a-number" if np.any(np.isnan(_wide(array))) else "an infinity"
+                    return _mismatch(model, name, f"holds {what}")
+    except Exception:  # noqa: BLE001  (as above)
+        return None
+    return None
+
+
+def _wide(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return values.astype(np.float64)
+
+
+def _shared(masked: onnx.ModelProto, cut: onnx.ModelProto) -> list[str]:
+    there = set(_data_tensors(cut))
+    return [name for name in _data_tensors(masked) if name in there]
+
+
+def _pairs(
+    masked: onnx.ModelProto, cut: onnx.ModelProto, names: Sequence[str], feeds: Feeds, keep: Keep
+) -> Iterator[_Pair]:
+    if not names:
+        return
+    sessions = [
+        open_session(_with_outputs(model, names, only=len(names) < len(_shared(masked, cut))),
+                     level=OFF)
+        for model in (masked, cut)
+    ]  # fmt: skip
+    for window in _windows(names):
+        expected, found = (fetch(session, window.names, feeds) for session in sessions)
+        window.add(expected)
+        window.add(found)
+        for name in window.names:
+            values, candidate = expected.get(name), found.get(name)
+            if values is None or candidate is None or not is_float(values):
+                continue
+            for axis, indices in keep.get(name, {}).items():
+                values = np.take(values, indices, axis=axis)
+            yield _Pair(name, values, candidate)
+
+
+class _Window:
+    """Tensors that are looked at together."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.bytes = 0
+
+    def add(self, values: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Count what they took."""
+        self.bytes += sum(array.nbytes for array in values.values())
+
+
+def _windows(names: Sequence[str]) -> Iterator[_Window]:
+    """``names`` in order, as many at once as fit by what the last ones took."""
+    start, size = 0, _FEW
+    while start < len(names):
+        window = _Window(names[start : start + size])
+        yield window
+        start += len(window.names)
+        each = max(1, window.bytes // len(window.names))
+        size = min(max(1, _WINDOW_BYTES // each), 2 * size, _MANY)
+
+
+def _runnable(cut: onnx.ModelProto, names: Sequence[str], feeds: Feeds) -> int:
+    """How many of ``names``, from the first on, ``cut`` can compute."""
+
+    def runs(count: int) -> bool:
+        try:
+            part = open_session(_with_outputs(cut, names[count - 1 : count], only=True), level=OFF)
+            fetch(part, names[count - 1 : count], feeds)
+        except Exception:  # noqa: BLE001  (as above)
+            return False
+        return True
+
+    if not names or runs(len(names)):
+        return len(names)
+    low, high = 0, len(names)  # the first low ones run, the high-th does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if runs(middle) else (low, middle)
+    return low
 
 
 def _difference(
@@ -76,6 +186,42 @@ def _difference(
     return Difference(output=name, max_difference=worst, scale=scale, limit=tolerance.limit(scale))
 
 
+def _described(cut: onnx.ModelProto, pair: _Pair, found: Difference) -> Mismatch:
+    """The figures of a tensor that differs."""
+    if pair.expected.shape != pair.found.shape:
+        problem = f"has shape {list(pair.found.shape)} instead of {list(pair.expected.shape)}"
+        return _mismatch(cut, pair.name, problem)
+    a, b = pair.expected.astype(np.float64), pair.found.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(a - b)
+    gap = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.nan_to_num(gap, nan=np.inf))
+    place = np.unravel_index(int(gap.argmax()), gap.shape)
+    differing = int(np.sum(gap > found.limit))
+    where = [int(index) for index in place]
+    problem = (
+        f"differs by at most {found.max_difference:.3g} at scale {found.scale:.3g}, in {differing} "
+        f"of {gap.size} elements; at {where} it is {b[place]:.6g} instead of {a[place]:.6g}"
+    )
+    return _mismatch(cut, pair.name, problem, found=found, differing=differing, elements=gap.size)
+
+
+def _mismatch(
+    model: onnx.ModelProto, name: str, problem: str, *, found: Difference | None = None,
+    differing: int = 0, elements: int = 0,
+) -> Mismatch:  # fmt: skip
+    maker = next((node for node in model.graph.node if name in node.output), onnx.NodeProto())
+    return Mismatch(
+        tensor=name,
+        operator=maker.op_type,
+        node=maker.name,
+        problem=problem,
+        max_difference=found.max_difference if found else None,
+        scale=found.scale if found else None,
+        differing=differing,
+        elements=elements,
+    )
+
+
 def _data_tensors(model: onnx.ModelProto) -> list[str]:
     """Tensors of the main graph that depend on values of an input, not only on its shape."""
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -88,14 +234,14 @@ def _data_tensors(model: onnx.ModelProto) -> list[str]:
     return names
 
 
-def _values(
-    model: onnx.ModelProto, names: Sequence[str], feeds: Feeds
-) -> dict[str, npt.NDArray[Any]]:
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
+def _with_outputs(
+    model: onnx.ModelProto, names: Sequence[str], *, only: bool = False
+) -> onnx.ModelProto:
+    """``model`` with ``names`` as its outputs; ``only`` what they need, if the rest cannot run."""
+    shown = copy_without(model, "output", "node")
     outputs = {value.name: value for value in model.graph.output}
-    del shown.graph.output[:]
+    shown.graph.node.extend(live_nodes(model.graph.node, names) if only else model.graph.node)
     shown.graph.output.extend(
         outputs.get(name) or onnx.helper.make_empty_tensor_value_info(name) for name in names
     )
-    return run(open_session(shown, level=OFF), feeds)
+    return shown

@@ -7,6 +7,7 @@ G3    optimisations off, real and random inputs, every batch size:
       ``|cut - masked| <= 1e-5 * scale + 1e-6``, element by element
       where the positions that stay are given: every tensor inside the network as
       well, each at its own scale, ``<= 1e-3 * scale``
+      every branch of an If that can be reached, made to be taken: as G3
 G4    default optimisations: cut against masked, and cut against itself at ``off``,
       ``<= 1e-4 * scale + 1e-6``; the same top-1 choice in every row
 G6    the cut model on a batch against the same samples one by one, as G3
@@ -21,7 +22,11 @@ Models with half-precision weights are judged on their float32 twins (``precisio
 files as written are compared as well, as closely as that many bits allow.
 
 A reference that is zero throughout proves nothing and one that is not finite cannot be compared:
-both are tried again on other inputs, and fail the proof if no input helps.
+both are tried again on other inputs, and fail the proof if no input helps. Infinities and
+not-a-numbers in an output fail it at any level, unless the input was random and the original has
+them too.
+
+A proof that fails names the first tensor, in order of computation, that is not as it must be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +35,7 @@ from typing import NoReturn
 import numpy as np
 import onnx
 
-from exporters import checks
+from exporters import branches, checks
 from exporters import samples as inputs
 from exporters.cases import Case, cases
 from exporters.comparison import (
@@ -48,8 +53,8 @@ from exporters.comparison import (
     zero_outputs,
 )
 from exporters.errors import ProofFailedError, SurgeryError
-from exporters.figures import GateFigure, Proof
-from exporters.mismatch import Keep, first_difference, inner_differences
+from exporters.figures import GateFigure, Mismatch, Proof
+from exporters.mismatch import Keep, first_mismatch, first_not_finite, inner_differences
 from exporters.precision import is_half, widened
 from exporters.runner import Runner
 from exporters.sessions import ALL, OFF, Feeds
@@ -74,8 +79,8 @@ def prove(
         samples: Real inputs: each a mapping from input name to a batch of values.
         seed: Of the random inputs.
         shapes: A shape per input that is known to work; binds the free axes but the batch.
-        keep: Tensor -> axis -> positions that stay, as ``Effects.keep`` has it; with it a failure
-            names the first tensor that differs.
+        keep: Tensor -> axis -> positions that stay, as ``Effects.keep`` has it; with it tensors
+            inside are compared, and a failure names the first that differs.
 
     Raises:
         ProofFailedError: A gate fails; ``error.proof`` holds the figures so far.
@@ -111,6 +116,8 @@ class _Prover:
         self.cases: list[Case] = []
         self.rows = [0, 0]
         self.inner_tensors = 0
+        self.branches = [0, 0]  # run, and all
+        self.mismatch: Mismatch | None = None
 
     def prove(self, samples: Sequence[Feeds]) -> Proof:
         try:
@@ -121,6 +128,7 @@ class _Prover:
             self._gate_equal(case)
         self._gate_informative()
         self._gate_inside()
+        self._gate_branches()
         for case in self.cases:
             self._gate_default_level(case)
             if self.is_half:
@@ -137,6 +145,9 @@ class _Prover:
             real_samples=sum(case.batch for case in self.cases if case.source == "real"),
             batch_sizes=tuple(sorted({case.batch for case in self.cases})),
             inner_tensors=self.inner_tensors,
+            branches=self.branches[1],
+            branches_run=self.branches[0],
+            mismatch=self.mismatch,
             top1_agreement=agreeing / rows if rows else None,
             notes=tuple(dict.fromkeys(self.notes)),
         )
@@ -150,7 +161,10 @@ class _Prover:
             return self.runner.run(model, level, feeds)
         except Exception as error:  # noqa: BLE001  (the runtime raises a type per failure)
             text = " ".join(str(error).split())
-            self._fail(gate, f"the {model} model does not run, optimisations {level}: {text}")
+            where = self._where(feeds) if model == "cut" else ""
+            self._fail(
+                gate, f"the {model} model does not run, optimisations {level}: {text}{where}"
+            )
 
     def _gate_equal(self, case: Case) -> None:
         """G3; a random case whose reference says nothing is drawn again."""
@@ -166,11 +180,11 @@ class _Prover:
                     "the original is not finite on some random inputs; these prove nothing"
                 )
                 return
-            self._fail("G3", f"the masked model is not finite on {case.source} input")
+            self._fail_infinite("G3", "masked", OFF, case, case.reference)
         case.result = self._run("G3", "cut", OFF, case.feeds)
         self.cases.append(case)
         if not is_finite(case.result):
-            self._fail("G3", f"the cut model is not finite on {case.source} input")
+            self._fail_infinite("G3", "cut", OFF, case, case.result)
         self._judge("G3", OFF, case, compare(case.reference, case.result, EXACT))
         self._count_top1(case, case.result, EXACT)
 
@@ -184,18 +198,35 @@ class _Prover:
                 gate,
                 f"{found.output!r} differs by {found.max_difference:.3g}, allowed is "
                 f"{found.limit:.3g} at scale {found.scale:.3g} ({case.source} input, batch "
-                f"{case.batch}, optimisations {level}){self._where(gate, case)}",
+                f"{case.batch}, optimisations {level})"
+                f"{self._where(case.feeds) if gate.startswith('G3') else ''}",
                 param=found.output,
             )
 
-    def _where(self, gate: str, case: Case) -> str:
+    def _where(
+        self, feeds: Feeds, models: tuple[onnx.ModelProto, onnx.ModelProto] | None = None
+    ) -> str:
         """The first tensor that differs, for a message."""
-        if gate != "G3" or self.keep is None:
+        if self.keep is None:
             return ""
-        name = first_difference(
-            self.judged["masked"], self.judged["cut"], case.feeds, self.keep, EXACT
+        masked, cut = models or (self.judged["masked"], self.judged["cut"])
+        self.mismatch = first_mismatch(masked, cut, self.runner.fitting(feeds), self.keep)
+        return f"; the first tensor that differs: {self.mismatch}" if self.mismatch else ""
+
+    def _fail_infinite(
+        self, gate: str, model: str, level: str, case: Case, outputs: Outputs
+    ) -> NoReturn:
+        """Something is infinite, or not a number."""
+        names = [name for name, values in outputs.items() if not is_finite({name: values})]
+        fitting = self.runner.fitting(case.feeds)
+        self.mismatch = first_not_finite(self.judged[model], fitting)
+        where = f"; the first such tensor: {self.mismatch}" if self.mismatch else ""
+        self._fail(
+            gate,
+            f"output {names[0]!r} of the {model} model is not finite on {case.source} input, "
+            f"optimisations {level}{where}",
+            param=names[0],
         )
-        return f"; the first tensor that differs is {name!r}" if name else ""
 
     def _record(
         self, gate: str, level: str, case: Case, found: Difference, *, passed: bool
@@ -248,10 +279,59 @@ class _Prover:
             if not found.is_accepted:
                 self._judge("G3 inside", OFF, case, found)
 
+    def _gate_branches(self) -> None:
+        """G3 on every branch of an If, the smallest inputs first until one says something."""
+        ordered = sorted(self.cases, key=lambda case: case.batch)
+        for path in branches.branches_of(self.judged["masked"]):
+            taken = {name: branches.taking(model, path) for name, model in self.judged.items()}
+            models = {name: model for name, model in taken.items() if model is not None}
+            if len(models) < len(taken):
+                continue  # the cut model has it no more
+            self.branches[1] += 1
+            if any(self._branch_is_equal(models, path, case) for case in ordered):
+                self.branches[0] += 1
+            else:
+                what = branches.told(path)
+                self.notes.append(f"not compared, because no input says anything there: {what}")
+
+    def _branch_is_equal(
+        self, models: Mapping[str, onnx.ModelProto], path: branches.Path, case: Case
+    ) -> bool:
+        """Compare one branch on one input; False if the input says nothing there."""
+        runner = Runner(models)
+        if not runner.runs("original", OFF, case.feeds):
+            return False
+        pair, where = (models["masked"], models["cut"]), f"in {branches.told(path)}, "
+        try:
+            reference = runner.run("masked", OFF, case.feeds)
+            if not is_finite(reference) and not is_finite(runner.run("original", OFF, case.feeds)):
+                return False
+            if all_zero(reference):
+                return False
+            found = compare(reference, runner.run("cut", OFF, case.feeds), EXACT)
+            inner = inner_differences(*pair, runner.fitting(case.feeds), self.keep or {}, INSIDE)
+            if found.is_accepted and self.keep is not None:
+                found = next((one for one in inner if not one.is_accepted), found)
+            problem = f"{found.output!r} differs by {found.max_difference:.3g}"
+        except Exception as error:  # noqa: BLE001  (the runtime raises a type per failure)
+            found = Difference(output="", max_difference=np.inf, scale=0.0, limit=0.0)
+            problem = f"a model does not run: {' '.join(str(error).split())}"
+        self._record("G3 branch", OFF, case, found, passed=found.is_accepted)
+        if not found.is_accepted:
+            where += problem + self._where(case.feeds, pair)
+            self._fail("G3 branch", where, param=found.output or None)
+        return True
+
     def _gate_default_level(self, case: Case) -> None:
         """G4."""
         result = self._run("G4", "cut", ALL, case.feeds)
-        with_masked = compare(self._run("G4", "masked", ALL, case.feeds), result, ACROSS_LEVELS)
+        masked = self._run("G4", "masked", ALL, case.feeds)
+        for name, outputs in (("masked", masked), ("cut", result)):
+            if not is_finite(outputs):
+                before = self._run("G4", "original", ALL, case.feeds)
+                if case.source == "real" or is_finite(before):
+                    self._fail_infinite("G4", name, ALL, case, outputs)
+        with_masked = compare(masked, result, ACROSS_LEVELS)
         with_itself = compare(case.result, result, ACROSS_LEVELS)
         for found in (with_masked, with_itself):
             if not found.is_accepted and self.runner.disagrees(case.feeds):
@@ -271,7 +351,12 @@ class _Prover:
             return
         reference = self.as_written.run("masked", ALL, case.feeds)
         if not is_finite(reference):
-            self.notes.append("the masked model overflows half precision on some inputs")
+            before = self.as_written.run("original", ALL, case.feeds)
+            if is_finite(before):
+                self._fail_infinite("G4", "masked", f"{ALL}, half precision", case, reference)
+            self.notes.append(
+                "the original overflows half precision on some inputs, as the masked model does"
+            )
             return
         found = compare(reference, self.as_written.run("cut", ALL, case.feeds), HALF)
         self._judge("G4", f"{ALL}, half precision", case, found)

@@ -1,8 +1,10 @@
 """The models of one proof, run on demand: each is opened once per optimisation level."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 
@@ -32,12 +34,15 @@ class Runner:
         key = (model, level)
         if key not in self._sessions:
             self._sessions[key] = open_session(self._models[model], level=level)
+        return run(self._sessions[key], self.fitting(feeds))
+
+    def fitting(self, feeds: Feeds) -> dict[str, npt.NDArray[Any]]:
+        """``feeds`` with floats in the types that the models take."""
         wanted = {spec.name: spec.dtype for spec in self.specs if spec.dtype.kind in "fV"}
-        fitting = {
+        return {
             name: values.astype(wanted.get(name, values.dtype), copy=False)
             for name, values in feeds.items()
         }
-        return run(self._sessions[key], fitting)
 
     def runs(self, model: str, level: str, feeds: Feeds) -> bool:
         """Whether ``model`` takes ``feeds`` at all."""

@@ -52,6 +52,24 @@ def run(session: onnxruntime.InferenceSession, feeds: Feeds) -> dict[str, npt.ND
     return result
 
 
+def fetch(
+    session: onnxruntime.InferenceSession, names: Sequence[str], feeds: Feeds
+) -> dict[str, npt.NDArray[Any]]:
+    """Some outputs by name; what only others need is not computed.
+
+    Raises:
+        Exception: Whatever ONNX Runtime raises for a value that it cannot compute.
+    """
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    options.log_severity_level = _FATAL_ONLY
+    values = session.run(list(names), dict(feeds), options)
+    result: dict[str, npt.NDArray[Any]] = {}
+    for name, value in zip(names, values, strict=True):
+        result.update(_flatten(name, value))
+    return result
+
+
 def _flatten(name: str, value: Any) -> dict[str, npt.NDArray[Any]]:
     if isinstance(value, Mapping):
         value = [item for _, item in sorted(value.items())]

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from exporters.comparison import EXACT
 from exporters.errors import ProofFailedError
 from exporters.masked import mask
-from exporters.mismatch import Keep, first_difference, inner_differences
+from exporters.mismatch import Keep, first_mismatch, first_not_finite, inner_differences
 from exporters.proof import prove
 from exporters.surgeon import shrink
 from tests.unit.exporters.graphs import build, node, residual_concat
@@ -41,17 +41,62 @@ def test_the_tensor_behind_the_wrong_weight_is_named(
     models: Models, weight: str, tensor: str
 ) -> None:
     masked, cut, original, keep = models
-    assert first_difference(masked, cut, FEEDS, keep, EXACT) is None
+    assert first_mismatch(masked, cut, FEEDS, keep) is None
     edit(cut, weight, lambda values: values + np.float32(0.1))
 
-    assert first_difference(masked, cut, FEEDS, keep, EXACT) == tensor
-    with pytest.raises(ProofFailedError, match=f"first tensor that differs is '{tensor}'"):
+    found = first_mismatch(masked, cut, FEEDS, keep)
+    assert found is not None
+    assert found.tensor == tensor
+    assert found.differing > 0
+    assert found.scale is not None
+    assert found.max_difference is not None
+    assert found.max_difference > 1e-4 * found.scale
+    assert "instead of" in found.problem
+    with pytest.raises(ProofFailedError, match=f"first tensor that differs: '{tensor}'") as caught:
+        prove(masked, cut, original=original, keep=keep)
+    assert caught.value.proof.mismatch is not None
+    assert caught.value.proof.mismatch.tensor == tensor
+    assert caught.value.proof.to_dict()["mismatch"]["tensor"] == tensor
+
+
+def test_inputs_that_no_model_takes_give_no_name(models: Models) -> None:
+    masked, cut, _, keep = models
+    found = first_mismatch(masked, cut, {}, keep)
+    assert found is None or found.problem == "cannot be computed"
+
+
+def test_where_the_cut_model_stops_is_named(models: Models) -> None:
+    masked, cut, original, keep = models
+    edit(cut, "m4", lambda values: values[:-1])
+    found = first_mismatch(masked, cut, FEEDS, keep)
+    assert found is not None
+    assert (found.tensor, found.problem) == ("n4", "cannot be computed")
+    with pytest.raises(ProofFailedError, match=r"does not run.*first tensor that differs: 'n4'"):
         prove(masked, cut, original=original, keep=keep)
 
 
-def test_a_model_that_does_not_run_gives_no_name(models: Models) -> None:
+def test_an_earlier_difference_wins_over_where_it_stops(models: Models) -> None:
     masked, cut, _, keep = models
-    assert first_difference(masked, cut, {}, keep, EXACT) is None
+    edit(cut, "m4", lambda values: values[:-1])
+    edit(cut, "w0", lambda values: values[::-1])
+    found = first_mismatch(masked, cut, FEEDS, keep)
+    assert found is not None
+    assert found.tensor == "c0"
+
+
+@pytest.mark.parametrize("value, problem", [(np.nan, "a not-a-number"), (np.inf, "an infinity")])
+def test_the_first_tensor_that_is_not_finite_is_named(
+    models: Models, value: float, problem: str
+) -> None:
+    masked, cut, original, keep = models
+    assert first_not_finite(cut, FEEDS) is None
+    edit(cut, "b2", lambda values: np.full_like(values, value))
+    found = first_not_finite(cut, FEEDS)
+    assert found is not None
+    assert found.tensor == "c2"
+    assert problem in found.problem
+    with pytest.raises(ProofFailedError, match="of the cut model is not finite on random input"):
+        prove(masked, cut, original=original, keep=keep)
 
 
 def test_a_wrong_branch_behind_a_tiny_scale_is_found_only_inside(models: Models) -> None:

@@ -161,7 +161,7 @@ def test_a_reference_that_is_never_finite_is_refused() -> None:
 def test_a_cut_that_is_not_finite_is_refused(pair) -> None:
     masked, cut, original = pair
     edit(cut, "bf", lambda b: np.full_like(b, np.nan))
-    with pytest.raises(ProofFailedError, match="cut model is not finite"):
+    with pytest.raises(ProofFailedError, match="output 'y' of the cut model is not finite"):
         prove(masked, cut, original=original)
 
 
@@ -354,7 +354,37 @@ def test_a_reference_that_overflows_half_precision_is_noted(pair) -> None:
         edit(model, "wf", lambda w: w * np.float16(1e4))
         edit(model, "bf", lambda b: b + np.float16(6e4))
     proof = prove(masked, cut, original=original)
-    assert "the masked model overflows half precision on some inputs" in proof.notes
+    expected = "the original overflows half precision on some inputs, as the masked model does"
+    assert expected in proof.notes
+
+
+def test_a_reference_that_alone_overflows_half_precision_is_refused(pair) -> None:
+    masked, cut, original = (half(model) for model in pair)
+    for model in (masked, cut):
+        edit(model, "wf", lambda w: w * np.float16(1e4))
+        edit(model, "bf", lambda b: b + np.float16(6e4))
+    with pytest.raises(ProofFailedError, match=r"masked model is not finite .* half precision"):
+        prove(masked, cut, original=original)
+
+
+def overflowing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the default level the outputs of the model called ``name`` are no numbers."""
+    honest = Lying({name}, monkeypatch).run
+
+    def run(session, feeds):
+        values = honest((session[0], False), feeds)
+        return {"y": values["y"] * np.nan} if session[1] else values
+
+    monkeypatch.setattr(runner, "run", run)
+
+
+@pytest.mark.parametrize("name", ["cut", "masked"])
+def test_what_is_not_finite_with_optimisations_on_is_refused(name: str, monkeypatch) -> None:
+    overflowing(name, monkeypatch)
+    models = named_models()
+    models["original"].producer_name = "original"
+    with pytest.raises(ProofFailedError, match=f"G4: output 'y' of the {name} model is not finite"):
+        prove(models["masked"], models["cut"], original=models["original"])
 
 
 def test_a_masked_model_that_does_not_run_is_said_so(pair) -> None:
