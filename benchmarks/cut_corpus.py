@@ -5,7 +5,8 @@
 
 Models are the files of FOLDER (``.onnx``), the hard cases, and the light models of the onnx
 package, as they are (most of their weights are made while they run: those cannot be set to 0) and
-with weights stored. ``--latency`` times original and cut file in turns as well. Each model has a
+with weights stored; the files once with any width and once with widths that are multiples of 8, as
+a job has them. ``--latency`` times original and cut file in turns as well. Each model has a
 process of its own, which is ended after ``--seconds``. A run that was stopped goes on where it was;
 ``--again`` repeats the rows of the models named. Exit code 1 if a proof failed or something broke.
 
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ from exporters.sessions import OFF, open_session, run
 from exporters.surgeon import shrink
 from graph_analysis.errors import SecateurError, TargetUnreachableError
 from graph_analysis.loading import load_model
-from graph_analysis.pipeline import Analysis, analyze
+from graph_analysis.pipeline import USUAL_MULTIPLE, Analysis, AnalysisOptions, analyze
 from graph_analysis.solution import Solution
 from graph_analysis.solving import solve
 from graph_analysis.testing import HARD_CASES
@@ -51,30 +54,46 @@ _FAILURES = ("FAILED", "timed out")
 Row = dict[str, Any]
 
 
-def models(corpus: Path | None) -> Iterator[tuple[str, str, Callable[[], onnx.ModelProto]]]:
-    """Where a model is from, its name, and how to have it; small files first."""
+@dataclass(frozen=True)
+class Source:
+    """Where a model is from, its name, how to have it, and what kept widths are a multiple of."""
+
+    group: str
+    name: str
+    build: Callable[[], onnx.ModelProto]
+    multiple: int = 1
+
+
+def sources(corpus: Path | None) -> Iterator[Source]:
+    """Every model, small files first."""
     for name, build in HARD_CASES.items():
-        yield "hard cases", name, build
+        yield Source("hard cases", name, build)
     for path in _by_size(LIGHT):
-        yield "light", path.stem, lambda path=path: onnx.load(path)  # type: ignore[misc]
-        yield (
-            "light, weights drawn",
-            f"{path.stem}+weights",
-            lambda path=path: with_weights(onnx.load(path)),  # type: ignore[misc]
-        )
+        plain = partial(onnx.load, path)
+        yield Source("light", path.stem, plain)
+        stored = f"{path.stem}+weights"
+        yield Source("light, weights stored", stored, partial(_with_weights, path))
     for path in _by_size(corpus) if corpus else ():
-        yield "corpus", path.stem, lambda path=path: onnx.load(path)  # type: ignore[misc]
+        yield Source("corpus", path.stem, partial(onnx.load, path))
+        usual = f"corpus, multiples of {USUAL_MULTIPLE}"
+        name = f"{path.stem}@{USUAL_MULTIPLE}"
+        yield Source(usual, name, partial(onnx.load, path), USUAL_MULTIPLE)
+
+
+def _with_weights(path: Path) -> onnx.ModelProto:
+    return with_weights(onnx.load(path))
 
 
 def _by_size(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_size)
 
 
-def rows_of(build: Callable[[], onnx.ModelProto], *, latency: bool) -> Iterator[Row]:
+def rows_of(source: Source, *, latency: bool) -> Iterator[Row]:
     """A row per target."""
-    model = build()
+    model = source.build()
+    options = AnalysisOptions(multiple=source.multiple)
     try:
-        analysis = analyze(load_model(model.SerializeToString()))
+        analysis = analyze(load_model(model.SerializeToString()), options=options)
     except SecateurError as error:
         yield {"verdict": "refused", "why": _line(error)}
         return
@@ -217,8 +236,8 @@ def main() -> int:
         sys.stdout.write(table(json.loads(options.table.read_text())) + "\n")
         return 0
     if options.one:
-        build = next(b for _, name, b in models(options.corpus) if name == options.one)
-        for row in rows_of(build, latency=options.latency):
+        one = next(one for one in sources(options.corpus) if one.name == options.one)
+        for row in rows_of(one, latency=options.latency):
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
         return 0
@@ -230,11 +249,12 @@ def main() -> int:
     done = {row["model"] for row in found}
     arguments = ["--latency"] * options.latency
     arguments += ["--corpus", str(options.corpus)] if options.corpus else []
-    for source, name, _ in models(options.corpus):
+    for source in sources(options.corpus):
+        name = source.name
         if name in done or not fnmatch.fnmatch(name, options.only):
             continue
         rows = in_child(name, arguments, options.seconds)
-        found += [{"source": source, "model": name, **row} for row in rows]
+        found += [{"source": source.group, "model": name, **row} for row in rows]
         for row in rows:
             sys.stdout.write(f"{name:36} {row.get('target', ''):>4} {row['verdict']:12} "
                              f"{row.get('macs_left', '')} {row.get('latency_left', '')} "

@@ -29,7 +29,7 @@ class Mismatch:
 
     Attributes:
         tensor: Its name.
-        operator: What makes it.
+        operator: What makes it; empty for a weight.
         node: Name of the node that makes it; may be empty.
         problem: What is wrong with it, in words.
         max_difference: Largest absolute difference of an element; None where they have no figures.
@@ -49,8 +49,8 @@ class Mismatch:
 
     def __str__(self) -> str:
         """The tensor, what makes it, and what is wrong."""
-        node = f" {self.node!r}" if self.node else ""
-        return f"{self.tensor!r} ({self.operator}{node}) {self.problem}"
+        made = " ".join(filter(None, (self.operator, self.node and repr(self.node))))
+        return " ".join(filter(None, (repr(self.tensor), made and f"({made})", self.problem)))
 
 
 @dataclass(frozen=True, kw_only=True)

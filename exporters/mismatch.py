@@ -57,16 +57,21 @@ def inner_differences(
 
 
 def first_mismatch(
-    masked: onnx.ModelProto, cut: onnx.ModelProto, feeds: Feeds, keep: Keep
+    masked: onnx.ModelProto,
+    cut: onnx.ModelProto,
+    feeds: Feeds,
+    keep: Keep,
+    *,
+    runs: bool = True,
 ) -> Mismatch | None:
-    """The first tensor that differs, or that the cut model cannot compute.
+    """The first tensor that differs, or that the cut model cannot compute if it does not run.
 
     None if none does, or if nothing can be said: a diagnosis that fails must not hide what it
     diagnoses. Differences that rounding could make count only where there are no larger ones.
     """
     try:
         names = _shared(masked, cut)
-        runnable = _runnable(cut, names, feeds)
+        runnable = len(names) if runs else _runnable(cut, names, feeds)
         for tolerance in (_FIRST, EXACT):
             for pair in _pairs(masked, cut, names[:runnable], feeds, keep):
                 found = _difference(*pair, tolerance)
@@ -110,11 +115,10 @@ def _pairs(
 ) -> Iterator[_Pair]:
     if not names:
         return
+    only = len(names) < len(_shared(masked, cut))
     sessions = [
-        open_session(_with_outputs(model, names, only=len(names) < len(_shared(masked, cut))),
-                     level=OFF)
-        for model in (masked, cut)
-    ]  # fmt: skip
+        open_session(_with_outputs(model, names, only=only), level=OFF) for model in (masked, cut)
+    ]
     for window in _windows(names):
         expected, found = (fetch(session, window.names, feeds) for session in sessions)
         window.add(expected)
@@ -152,23 +156,34 @@ def _windows(names: Sequence[str]) -> Iterator[_Window]:
 
 
 def _runnable(cut: onnx.ModelProto, names: Sequence[str], feeds: Feeds) -> int:
-    """How many of ``names``, from the first on, ``cut`` can compute."""
+    """How many of ``names``, from the first on, ``cut`` can compute.
 
-    def runs(count: int) -> bool:
-        try:
-            part = open_session(_with_outputs(cut, names[count - 1 : count], only=True), level=OFF)
-            fetch(part, names[count - 1 : count], feeds)
-        except Exception:  # noqa: BLE001  (as above)
-            return False
-        return True
+    Each window is run as a model of its own: what cannot even be loaded would stop all of them.
+    """
+    start = 0
+    for window in _windows(names):
+        end = start + len(window.names)
+        values = _computed(cut, window.names, feeds)
+        if values is None:
+            low, high = start, end  # all before low can be had, the one before high cannot
+            while high - low > 1:
+                middle = (low + high) // 2
+                can = _computed(cut, names[start:middle], feeds) is not None
+                low, high = (middle, high) if can else (low, middle)
+            return low
+        window.add(values)
+        start = end
+    return len(names)
 
-    if not names or runs(len(names)):
-        return len(names)
-    low, high = 0, len(names)  # the first low ones run, the high-th does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if runs(middle) else (low, middle)
-    return low
+
+def _computed(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Feeds
+) -> Mapping[str, npt.NDArray[Any]] | None:
+    """Values of ``names``, from what they need of ``model`` alone; None if that does not run."""
+    try:
+        return fetch(open_session(_with_outputs(model, names, only=True), level=OFF), names, feeds)
+    except Exception:  # noqa: BLE001  (as above)
+        return None
 
 
 def _difference(

@@ -7,6 +7,7 @@ G3    optimisations off, real and random inputs, every batch size:
       ``|cut - masked| <= 1e-5 * scale + 1e-6``, element by element
       where the positions that stay are given: every tensor inside the network as
       well, each at its own scale, ``<= 1e-3 * scale``
+      there, weights are those of the reference bit for bit at those positions
       every branch of an If that can be reached, made to be taken: as G3
 G4    default optimisations: cut against masked, and cut against itself at ``off``,
       ``<= 1e-4 * scale + 1e-6``; the same top-1 choice in every row
@@ -58,6 +59,7 @@ from exporters.mismatch import Keep, first_mismatch, first_not_finite, inner_dif
 from exporters.precision import is_half, widened
 from exporters.runner import Runner
 from exporters.sessions import ALL, OFF, Feeds
+from exporters.stored import wrong_weights
 
 
 def prove(
@@ -86,6 +88,9 @@ def prove(
         ProofFailedError: A gate fails; ``error.proof`` holds the figures so far.
     """
     return _Prover(masked, cut, original, seed, shapes or {}, keep).prove(samples)
+
+
+_Pair = tuple[onnx.ModelProto, onnx.ModelProto]  # masked, cut
 
 
 class _Prover:
@@ -129,6 +134,7 @@ class _Prover:
         self._gate_informative()
         self._gate_inside()
         self._gate_branches()
+        self._gate_weights()
         for case in self.cases:
             self._gate_default_level(case)
             if self.is_half:
@@ -161,7 +167,7 @@ class _Prover:
             return self.runner.run(model, level, feeds)
         except Exception as error:  # noqa: BLE001  (the runtime raises a type per failure)
             text = " ".join(str(error).split())
-            where = self._where(feeds) if model == "cut" else ""
+            where = self._where(feeds, runs=False) if model == "cut" else ""
             self._fail(
                 gate, f"the {model} model does not run, optimisations {level}: {text}{where}"
             )
@@ -203,14 +209,13 @@ class _Prover:
                 param=found.output,
             )
 
-    def _where(
-        self, feeds: Feeds, models: tuple[onnx.ModelProto, onnx.ModelProto] | None = None
-    ) -> str:
+    def _where(self, feeds: Feeds, models: _Pair | None = None, *, runs: bool = True) -> str:
         """The first tensor that differs, for a message."""
         if self.keep is None:
             return ""
         masked, cut = models or (self.judged["masked"], self.judged["cut"])
-        self.mismatch = first_mismatch(masked, cut, self.runner.fitting(feeds), self.keep)
+        fitting = self.runner.fitting(feeds)
+        self.mismatch = first_mismatch(masked, cut, fitting, self.keep, runs=runs)
         return f"; the first tensor that differs: {self.mismatch}" if self.mismatch else ""
 
     def _fail_infinite(
@@ -278,6 +283,14 @@ class _Prover:
             self.inner_tensors += 1
             if not found.is_accepted:
                 self._judge("G3 inside", OFF, case, found)
+
+    def _gate_weights(self) -> None:
+        """G3 on the weights themselves."""
+        if self.keep is None:
+            return
+        for name, problem in wrong_weights(self.files["masked"], self.files["cut"], self.keep):
+            self.mismatch = Mismatch(tensor=name, operator="", node="", problem=problem)
+            self._fail("G3 weights", f"initializer {name!r} {problem}", param=name)
 
     def _gate_branches(self) -> None:
         """G3 on every branch of an If, the smallest inputs first until one says something."""
