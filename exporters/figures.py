@@ -1,5 +1,6 @@
 """The figures of a proof: what was compared, how it came out, and their JSON form."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,10 +91,27 @@ class Proof:
         """Largest difference of any output element with optimisations off (gate G3)."""
         return max((f.max_difference for f in self.figures if f.gate == "G3"), default=0.0)
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Proof":
+        """The proof that :meth:`to_dict` wrote down."""
+        values: dict[str, Any] = {name: data[name] for name in cls.__dataclass_fields__}
+        values["figures"] = tuple(
+            GateFigure(**_with_infinities(figure)) for figure in data["figures"]
+        )
+        for name in ("batch_sizes", "levels", "notes"):
+            values[name] = tuple(values[name])
+        if values["mismatch"] is not None:
+            values["mismatch"] = Mismatch(**values["mismatch"])
+        return cls(**values)
+
     def to_dict(self) -> dict[str, Any]:
         """The proof as JSON-compatible values; an infinite difference becomes null."""
         data = asdict(self) | {"max_difference": self.max_difference}
         return {key: _without_infinities(value) for key, value in data.items()}
+
+
+def _with_infinities(figure: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.inf if value is None else value for name, value in figure.items()}
 
 
 def _without_infinities(value: Any) -> Any:

@@ -134,18 +134,18 @@ def cut_and_prove(
     """
     from exporters.masked import mask
     from exporters.measure import file_bytes
-    from exporters.proof import prove
     from exporters.surgeon import shrink
     from graph_analysis.loading import load_model
     from graph_analysis.pipeline import analyze
     from graph_analysis.solution import Solution
+    from service.proving import prove_apart
 
     analysis = analyze(load_model(model), options=options)
     solution = Solution.from_json(solution_text)
     solution.check(analysis.space)
     result = shrink(analysis, solution)
     reference = mask(analysis, solution)
-    proof = prove(
+    proof = prove_apart(
         reference,
         result,
         original=analysis.loaded.model,

@@ -15,7 +15,6 @@ from exporters.figures import Proof
 from exporters.masked import mask
 from exporters.measure import Latency, file_bytes, latencies
 from exporters.peak_memory import peak_memory
-from exporters.proof import prove
 from exporters.report import ModelFigures, build_report, file_sha256
 from exporters.reporting import to_html
 from graph_analysis.loading import load_model
@@ -33,6 +32,7 @@ from service.compression.run_directory import RunDirectory
 from service.compression.subject import Subject, open_subject
 from service.compression.timing import meter_of
 from service.compression.weights_file import read_weights
+from service.proving import prove_apart
 from service.recipe import Recipe
 
 _PHASES = ("proof", "accuracy", "latency", "report")
@@ -55,7 +55,8 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
     subject = open_subject(run, recipe)
     solution = Solution.from_json(run.solution.read_text())
     cut = onnx.load(run.compressed)
-    proof = _prove(subject, solution, cut, subject.own(read_weights(run.weights)))
+    weights = subject.own(read_weights(run.weights))
+    proof = _prove(subject, solution, cut, weights, phases)
     run.proof.write_text(json.dumps(proof.to_dict()))
     say(report, "proved", f"proof passed, largest difference {proof.max_difference:.2g}")
     phases.begin("accuracy")
@@ -95,11 +96,15 @@ def verify(run: RunDirectory, recipe: Recipe, *, report: Report) -> None:
 
 
 def _prove(
-    subject: Subject, solution: Solution, cut: onnx.ModelProto, weights: Mapping[str, np.ndarray]
+    subject: Subject,
+    solution: Solution,
+    cut: onnx.ModelProto,
+    weights: Mapping[str, np.ndarray],
+    phases: Phases,
 ) -> Proof:
     splits = subject.dataset.splits
     real = splits.get("test") or splits.get("val") or splits["train"]
-    return prove(
+    return prove_apart(
         mask(subject.analysis, solution, weights),
         cut,
         original=subject.model,
@@ -107,6 +112,7 @@ def _prove(
         seed=subject.recipe.seed,
         shapes=subject.shapes,
         keep=subject.analysis.effects(solution).keep,
+        alive=phases.alive,
     )
 
 

@@ -86,7 +86,7 @@ def test_a_failed_proof_leaves_nothing_behind(
         message = "proof failed at G3: 'y' differs by 1"
         raise ProofFailedError(message, proof=Proof(passed=False))
 
-    monkeypatch.setattr("exporters.proof.prove", fail)
+    monkeypatch.setattr("service.proving.prove_apart", fail)
     assert cut(folder, "--masked", str(folder / "masked.onnx")) == 4
     assert capsys.readouterr().err == "error: proof failed at G3: 'y' differs by 1\n"
     assert names(folder) == ["model.onnx", "solution.json"]
