@@ -49,7 +49,7 @@ from graph_analysis.testing import HARD_CASES
 
 TARGETS = (0.3, 0.5, 0.7)
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-_ROUNDS, _LATENCY_SECONDS = 20, 8.0
+_ROUNDS, _LATENCY_SECONDS = 20, 4.0
 _FAILURES = ("FAILED", "timed out")
 Row = dict[str, Any]
 

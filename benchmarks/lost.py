@@ -5,7 +5,7 @@ from typing import Any
 
 import onnx
 
-from exporters.draft import with_bodies
+from exporters.draft import bodies, with_bodies
 
 _HEADER = (
     "ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string",
@@ -91,8 +91,8 @@ def _symbols(value: onnx.ValueInfoProto) -> list[str]:
 
 
 def _nodes(source: onnx.GraphProto, result: onnx.GraphProto) -> Iterator[str]:
-    before = {n.output[0]: n for n in with_bodies(source.node) if n.output}
-    for node in with_bodies(result.node):
+    before = {node.output[0]: node for node in source.node if node.output}
+    for node in result.node:
         old = before.get(node.output[0]) if node.output else None
         if old is None or old.op_type != node.op_type:
             continue
@@ -100,6 +100,32 @@ def _nodes(source: onnx.GraphProto, result: onnx.GraphProto) -> Iterator[str]:
             yield f"name or doc string of node {old.name!r}"
         if _pairs(old.metadata_props) != _pairs(node.metadata_props):
             yield f"metadata of node {old.name!r}"
+        for body, now in zip(bodies(old), bodies(node), strict=True):
+            for what in _body(body, now):
+                yield f"{what} in node {old.name!r}"
+
+
+def _body(source: onnx.GraphProto, result: onnx.GraphProto) -> Iterator[str]:
+    """What a graph inside a node lost."""
+    if (source.name, source.doc_string) != (result.name, result.doc_string):
+        yield "name or doc string of the body"
+    if _pairs(source.metadata_props) != _pairs(result.metadata_props):
+        yield "metadata of the body"
+    for what, before, after in (
+        ("input", source.input, result.input),
+        ("output", source.output, result.output),
+    ):
+        for old, new in zip(before, after, strict=True):
+            if (old.doc_string, _pairs(old.metadata_props)) != (
+                new.doc_string,
+                _pairs(new.metadata_props),
+            ):
+                yield f"doc string or metadata of {what} {old.name!r}"
+    there = {name for node in result.node for name in node.output}
+    wanted = [value for value in source.value_info if value.name in there]
+    yield from _values("value info", wanted, result.value_info, set(), complete=False)
+    yield from _nodes(source, result)
+    yield from _tensors(source, result)
 
 
 def _tensors(source: onnx.GraphProto, result: onnx.GraphProto) -> Iterator[str]:

@@ -203,6 +203,7 @@ class _Layout:
         out = self.flat.node.add(
             op_type=node.op_type, domain=CONTROL, name=name, doc_string=node.doc_string
         )
+        out.metadata_props.extend(node.metadata_props)
         out.input.extend([*(inputs if node.op_type == "If" else given), *made])
         out.output.extend(names.get(each, each) for each in node.output)
         last = next(reversed(list(graphs_of(node))))[1]

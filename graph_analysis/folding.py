@@ -98,6 +98,7 @@ class _Folding:
         owner = onnx.helper.make_node(node.op_type, given, outputs, name=node.name)
         if node.doc_string:
             owner.doc_string = node.doc_string
+        owner.metadata_props.extend(node.metadata_props)
         attributes = control_attributes(node)
         each = len(made) // len(numbers)
         for place, number in enumerate(numbers):
@@ -115,6 +116,8 @@ class _Folding:
         nodes = self.nodes.pop(number, [])
         for name in inputs:
             self._add_info(body.input.add(), name)
+        for entry, stated in zip(body.input, template.input, strict=False):
+            _say_again(entry, stated)
         interface = set(inputs)
         for place, tensor in enumerate(outputs):
             # a runtime does not take a tensor of an outer graph for the output of a body
@@ -128,6 +131,7 @@ class _Folding:
             if not body.output[place].HasField("type") and template.output[place].HasField("type"):
                 body.output[place].type.CopyFrom(template.output[place].type)
                 _forget_lengths(body.output[place])
+            _say_again(body.output[place], template.output[place])
         for tensor in self.tensors.get(number, []):
             copy = body.initializer.add()
             copy.CopyFrom(tensor)
@@ -157,6 +161,14 @@ class _Folding:
 
     def _tensor(self, name: str) -> str:
         return self.bodies.tensor_names.get(name, name)
+
+
+def _say_again(entry: onnx.ValueInfoProto, stated: onnx.ValueInfoProto) -> None:
+    """Doc string and metadata of an input or output, if they are not there already."""
+    if stated.doc_string:
+        entry.doc_string = stated.doc_string
+    del entry.metadata_props[:]
+    entry.metadata_props.extend(stated.metadata_props)
 
 
 def _forget_lengths(value: onnx.ValueInfoProto) -> None:
