@@ -111,7 +111,7 @@ def rows_of(source: Source, *, latency: bool) -> Iterator[Row]:
 
 
 def latencies_of(source: Source) -> Iterator[Row]:
-    """The part of a source's rows that is measured: a row per target that can be reached."""
+    """The part of a source's rows that is measured; None where a target cannot be reached."""
     model = source.build()
     options = AnalysisOptions(multiple=source.multiple)
     analysis = analyze(load_model(model.SerializeToString()), options=options)
@@ -120,6 +120,7 @@ def latencies_of(source: Source) -> Iterator[Row]:
         try:
             solution = solve(analysis, target_ratio=target, quantity="macs", saliency="magnitude")
         except TargetUnreachableError:
+            yield {"target": target, "latency_left": None}
             continue
         left = _latency_left(model, shrink(analysis, solution), shapes)
         yield {"target": target, "latency_left": left}
