@@ -1,9 +1,11 @@
 """Real jobs over HTTP: searched, trained, cut and proved by the service as its user starts it."""
 
 import hashlib
+import io
 import os
 import signal
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,25 @@ def test_a_worker_killed_in_training_changes_nothing(served: Served) -> None:
     right = float(np.mean(scores.argmax(axis=1) == some_digits()["y_test"]))
     assert right == report["model"]["after"]["accuracy"] > 0.9
     wait(lambda: run_folders(served) == [])
+
+
+def test_further_formats_are_downloaded_beside_the_model(served: Served) -> None:
+    fields = {"epochs": "4", "target_macs": "0.4", "exports": "int8,bundle"}
+    job_id = submit(served, MODEL.read_bytes(), some_digits(), **fields)
+    job = ended(served, job_id)
+    assert job["status"] == "succeeded", job["error"]
+    assert job["recipe"]["exports"] == ["int8", "bundle"]
+    paths = ("model", "report", "exports/int8", "exports/bundle")
+    model, report, small, bundle = (served.client.get(f"/v1/jobs/{job_id}/{p}") for p in paths)
+    (entry,) = report.json()["exports"]
+    assert entry["bytes"] == {"before": len(model.content), "after": len(small.content)}
+    session = onnxruntime.InferenceSession(small.content)
+    (scores,) = session.run(None, {"image": some_digits()["x_test"]})
+    right = float(np.mean(scores.argmax(axis=1) == some_digits()["y_test"]))
+    assert right == pytest.approx(entry["quality"]["after"])
+    with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
+        assert archive.read("compressed/1/model.onnx") == model.content
+    assert served.client.get(f"/v1/jobs/{job_id}/exports/ort").status_code == 404
 
 
 @pytest.mark.parametrize(
