@@ -12,6 +12,7 @@ ROUTES = [
     ("DELETE", "/v1/jobs/{job_id}"),
     ("POST", "/v1/jobs/{job_id}/cancel"),
     ("GET", "/v1/jobs/{job_id}/events"),
+    ("GET", "/v1/jobs/{job_id}/exports/{form}"),
     ("GET", "/v1/jobs/{job_id}/model"),
     ("GET", "/v1/jobs/{job_id}/report"),
     ("GET", "/v1/jobs/{job_id}/solution"),
@@ -42,10 +43,10 @@ def test_a_foreign_id_is_answered_exactly_like_an_unknown_one(
     api: Api, method: str, path: str, accept: str
 ) -> None:
     queued, succeeded = api.submit(), api.submit()
-    api.succeed(succeeded)
+    api.succeed(succeeded, formats=["int8"])
     other = api.tenant("own_b")
     answers = [
-        other.request(method, path.format(job_id=job_id), headers={"Accept": accept})
+        other.request(method, path.format(job_id=job_id, form="int8"), headers={"Accept": accept})
         for job_id in (queued, succeeded, "job_" + "0" * 26)
     ]
     bodies = []
@@ -88,7 +89,7 @@ def test_the_same_content_is_stored_per_owner(api: Api) -> None:
 
 @pytest.mark.parametrize("method, path", [*ROUTES, ("GET", "/v1/jobs"), ("POST", "/v1/jobs")])
 def test_without_a_valid_key_everything_is_answered_alike(api: Api, method: str, path: str) -> None:
-    path = path.format(job_id=api.submit())
+    path = path.format(job_id=api.submit(), form="int8")
     key = api.key
     wrong = [
         None,
