@@ -75,9 +75,10 @@ def _group_table(report: Report) -> str:
         "relative": "relative to the mean of its group",
     }.get(str(used), "as the search compared units")
     caption = (
-        f"What is cut as one. Saliency: {how}; low goes first."
+        f"What is cut as one. Saliency: {how}, at the last decision that a unit took part in; low "
+        "goes first."
         if has_saliency
-        else ("What is cut as one.")
+        else "What is cut as one."
     )
     return (
         f'<div class="tall">{table(caption, titles, rows, numbers)}</div>'

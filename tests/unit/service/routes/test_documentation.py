@@ -44,6 +44,7 @@ def test_every_route_is_there_once(document: dict[str, Any]) -> None:
         "GET /v1/jobs/{job_id}/exports/{form}",
         "GET /v1/jobs/{job_id}/model",
         "GET /v1/jobs/{job_id}/report",
+        "GET /v1/jobs/{job_id}/page",
         "GET /v1/jobs/{job_id}/solution",
         "GET /v1/jobs/{job_id}/space",
     }
