@@ -343,7 +343,7 @@ def test_deleting_removes_the_files_that_no_other_job_needs(api: Api) -> None:
     response = api.client.delete(f"/v1/jobs/{first}")
     assert (response.status_code, response.json()["code"]) == (409, "resource-in-use")
     api.succeed(first)
-    assert api.objects() == 5
+    assert api.objects() == 6
     deleted = api.client.delete(f"/v1/jobs/{first}")
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert api.objects() == 1  # the second job's model
