@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exporters.reporting.evidence import again, proof, verdict
+from exporters.reporting.formats import formats
 from exporters.reporting.headline import headline
 from exporters.reporting.markup import share, text
 from exporters.reporting.structure import frozen, groups, segments
@@ -21,6 +22,7 @@ _PARTS = (
     ("graph", "segment graph"),
     ("stays", "what stays"),
     ("proof", "proof"),
+    ("formats", "further formats"),
     ("again", "doing it again"),
 )
 # nothing may be fetched or run, not even if a name in the model were to slip through as markup
@@ -35,7 +37,8 @@ def to_html(report: Mapping[str, Any], *, picture: str | None = None) -> str:
         picture: The segment graph as SVG text from ``graph_analysis.svg``, if it was drawn.
     """
     title = report["about"].get("graph") or "model"
-    links = "".join(f'<li><a href="#{key}">{words}</a></li>' for key, words in _PARTS)
+    parts = [part for part in _PARTS if part[0] != "formats" or report.get("exports")]
+    links = "".join(f'<li><a href="#{key}">{words}</a></li>' for key, words in parts)
     return "\n".join(
         [
             "<!doctype html>",
@@ -54,6 +57,7 @@ def to_html(report: Mapping[str, Any], *, picture: str | None = None) -> str:
             segments(report, picture),
             frozen(report),
             proof(report),
+            formats(report),
             again(report),
             "</main>",
             f"<footer><p>Secateur, schema {text(report['schema'])}. report.json beside this page "

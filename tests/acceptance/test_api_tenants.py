@@ -14,6 +14,7 @@ ROUTES = [
     ("GET", "/v1/jobs/{job_id}/events"),
     ("GET", "/v1/jobs/{job_id}/exports/{form}"),
     ("GET", "/v1/jobs/{job_id}/model"),
+    ("GET", "/v1/jobs/{job_id}/page"),
     ("GET", "/v1/jobs/{job_id}/report"),
     ("GET", "/v1/jobs/{job_id}/solution"),
     ("GET", "/v1/jobs/{job_id}/space"),

@@ -15,7 +15,7 @@ def test_ticks_are_few_round_and_around_the_range(low: float, span: float) -> No
     ticks = nice(low, high)
     assert 2 <= len(ticks) <= 8
     assert ticks == sorted(set(ticks))
-    assert ticks[0] <= low + 1e-6 * abs(low) + 1e-9
+    assert ticks[0] <= low + 1e-6 * (abs(low) + span)
     assert ticks[-1] >= high - 1e-6 * (abs(high) + span)
 
 

@@ -228,3 +228,28 @@ def test_long_tables_are_folded() -> None:
     assert "<details open" not in html
     assert "all 500 groups" in html
     assert len(html.encode()) < 1_500_000
+
+
+EXPORTS = [
+    {
+        "format": "int8",
+        "bytes": {"before": 4000, "after": 1000},
+        "differences": [{"relative": 0.25}, {"relative": None}],
+        "compared_on": "test",
+        "quality": {"measure": "accuracy", "before": 0.9, "after": 0.85, "drop": 0.05},
+        "file": "compressed.int8.onnx",
+    },
+    {"format": "float16", "refused": "node '<b>x</b>' is quantised already"},
+]
+
+
+def test_further_formats_are_listed_with_what_they_lose_or_why_they_are_not_there() -> None:
+    report, picture = make()
+    whole = {**report, "exports": EXPORTS}
+    assert errors(whole) == []
+    found = Page(to_html(whole, picture=picture))
+    for words in ("25.0 %", "0.25", "0.9000", "0.8500", "not made: node '<b>x</b>' is quantised"):
+        assert words in found.text
+    assert "b" not in found.tags
+    assert "Further formats" not in Page(to_html(report, picture=picture)).text
+    assert errors({**report, "exports": [{"format": "int8"}]}) != []

@@ -29,7 +29,7 @@ OTHERS = {
     "layout": "plain", "ema_decay": 0.9, "early_stop": True, "patience": 3,
     "cut_during_training": "off", "sync_batch_norm": "off", "seed": 5, "time_budget": 60.0,
     "max_accuracy_drop": 0.02, "kinds": "channel,head", "multiple": 4, "min_units": 2,
-    "protect": "a b*,c'd", "device": "cpu",
+    "protect": "a b*,c'd", "device": "cpu", "exports": "float16,int8", "max_export_drop": 0.03,
 }  # fmt: skip
 LATENCY = {"target_latency": 0.5, "latency_threads": 2, "latency_batch": 4}
 SETTINGS = [field.name for field in fields(Recipe)]

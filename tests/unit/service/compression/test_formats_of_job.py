@@ -6,10 +6,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import numpy as np
 import onnx
 import pytest
 
+from exporters import reporting
 from exporters.sessions import open_session
 from service.compression import RunDirectory
 from service.export_names import FORMATS, beside
@@ -47,6 +49,10 @@ def test_every_format_is_made_of_the_cut_model(finished: tuple[RunDirectory, Lin
         assert entry["bytes"] == {"before": size, "after": paths[form].stat().st_size}
         assert entry["file"] == paths[form].name
         assert [figures["source"] for figures in entry["differences"]] == ["random", "real"]
+    schema = json.loads(Path(reporting.__file__).with_name("report.schema.json").read_text())
+    report = json.loads(run.report.read_text())
+    assert not list(jsonschema_rs.Draft202012Validator(schema).iter_errors(report))
+    assert all(f">{form}<" in run.page.read_text() for form in found)
     images = some_digits()["x_test"]
     for form in ("float16", "int8", "int8-weights"):
         (scores,) = open_session(paths[form].read_bytes()).run(None, {"image": images})
