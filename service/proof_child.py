@@ -58,12 +58,13 @@ def short(proof: Proof) -> dict[str, Any]:
     data = proof.to_dict()
     if len(json.dumps(data)) <= _MOST_BYTES:
         return data
-    *others, last = data["figures"]
+    others, last = data["figures"][:-1], data["figures"][-1:]
     others.sort(key=_closeness, reverse=True)
-    left_out = len(others) - _FIGURES_LEFT
-    data["figures"] = [*others[:_FIGURES_LEFT], last]
-    notes = [note[:400] for note in data["notes"][:_FIGURES_LEFT]]
-    data["notes"] = [*notes, f"figures of {left_out} further comparisons are left out"]
+    left_out = len(others[_FIGURES_LEFT:])
+    data["figures"] = others[:_FIGURES_LEFT] + last
+    data["notes"] = [note[:400] for note in data["notes"][:_FIGURES_LEFT]]
+    if left_out:
+        data["notes"].append(f"figures of {left_out} further comparisons are left out")
     return data
 
 

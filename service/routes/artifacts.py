@@ -22,8 +22,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["files"])
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 _HTML = {"text/html": {"schema": {"type": "string"}}}
 _ONNX = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-
-
 _ANY = {
     kind: {"schema": {"type": "string", "format": "binary"}}
     for kind in ("application/octet-stream", "application/zip")

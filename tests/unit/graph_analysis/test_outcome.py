@@ -1,7 +1,6 @@
 """What became of every segment, and its picture."""
 
 import re
-from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import onnx
@@ -9,20 +8,10 @@ import pytest
 
 from graph_analysis import Analysis, Solution, analyze, load_model, solve
 from graph_analysis.outcome import State, outcomes
-from graph_analysis.outline import Outline, outline
-from graph_analysis.svg import Placement, Size, outcome_picture
+from graph_analysis.outline import outline
+from graph_analysis.svg import outcome_picture
 from graph_analysis.testing import HARD_CASES
-
-
-def column(drawn: Outline, sizes: Sequence[Size]) -> Placement:
-    """One box below the other."""
-    centres = [(200.0, 60.0 * place + 30) for place in range(len(sizes))]
-    links = [[centres[s], centres[s], centres[t], centres[t]]
-             for s, t in (*drawn.links, *drawn.returning)]  # fmt: skip
-    frames = [(0.0, 0.0, 400.0, 60.0)] * len(drawn.repeats)
-    return Placement(
-        width=400, height=60.0 * len(sizes), centres=centres, links=links, frames=frames
-    )
+from tests.unit.graph_analysis.placements import column
 
 
 def analysis_of(model: onnx.ModelProto) -> Analysis:

@@ -1,7 +1,6 @@
 """Outline and picture: what is shown, folded, coloured and escaped; with a layout of their own."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -12,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from graph_analysis import Analysis, analyze, load_model
 from graph_analysis.outline import Fate, Outline, outline
-from graph_analysis.svg import Placement, Size, picture, sizes_of
+from graph_analysis.svg import picture, sizes_of
 from graph_analysis.testing import HARD_CASES
+from tests.unit.graph_analysis.placements import column
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = {"svg", "title", "style", "g", "rect", "ellipse", "path", "text"}
@@ -25,17 +25,6 @@ HOSTILE = (
     "\N{RIGHT-TO-LEFT OVERRIDE}\N{GRINNING FACE}\ufffe",
     "javascript:alert(1)",
 )
-
-
-def column(drawn: Outline, sizes: Sequence[Size]) -> Placement:
-    """One box below the other."""
-    centres = [(200.0, 60.0 * place + 30) for place in range(len(sizes))]
-    links = [[centres[s], centres[s], centres[t], centres[t]]
-             for s, t in (*drawn.links, *drawn.returning)]  # fmt: skip
-    frames = [(0.0, 0.0, 400.0, 60.0)] * len(drawn.repeats)
-    return Placement(
-        width=400, height=60.0 * len(sizes), centres=centres, links=links, frames=frames
-    )
 
 
 def analysis_of(model: onnx.ModelProto) -> Analysis:

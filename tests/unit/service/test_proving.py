@@ -171,3 +171,9 @@ def test_very_many_figures_are_shortened_to_the_worst_and_the_last() -> None:
     assert again.figures[-1] == figures[0]
     assert "figures of 959 further comparisons are left out" in again.notes
     assert Proof.from_dict(short(Proof(passed=True))) == Proof(passed=True)
+
+
+def test_long_notes_are_shortened_where_there_are_no_figures() -> None:
+    data = short(Proof(passed=False, notes=["long " * 1000] * 100))
+    assert data["figures"] == []
+    assert len(json.dumps(data)) < 48 * 1024

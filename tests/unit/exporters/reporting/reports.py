@@ -1,6 +1,6 @@
 """Reports to draw: of a real model with names of one's own, and of any size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,8 +13,8 @@ from exporters.measure import Latency
 from exporters.report import ModelFigures, Surroundings, build_report
 from exporters.reporting.segments import describe
 from graph_analysis import Analysis, Solution, analyze, load_model
-from graph_analysis.outline import Outline
-from graph_analysis.svg import Placement, Size, outcome_picture
+from graph_analysis.svg import outcome_picture
+from tests.unit.graph_analysis.placements import column
 
 VOID = {"meta", "br"}
 
@@ -45,17 +45,6 @@ def residual(name: Callable[[str], str]) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     model.producer_name = name("producer")
     return model
-
-
-def column(drawn: Outline, sizes: Sequence[Size]) -> Placement:
-    """One box below the other."""
-    centres = [(200.0, 60.0 * place + 30) for place in range(len(sizes))]
-    links = [[centres[s], centres[s], centres[t], centres[t]]
-             for s, t in (*drawn.links, *drawn.returning)]  # fmt: skip
-    frames = [(0.0, 0.0, 400.0, 60.0)] * len(drawn.repeats)
-    return Placement(
-        width=400, height=60.0 * len(sizes), centres=centres, links=links, frames=frames
-    )
 
 
 def figures(scale: int, **more: Any) -> ModelFigures:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from optimizer.bridge.ops.dropout import Dropout
@@ -75,6 +76,20 @@ def test_probing_draws_the_same_from_a_sequence_of_its_own_each_time() -> None:
     first, second = (probe_loss(module, teacher, batches, OBJECTIVE, seed=0) for _ in range(2))
     assert first == second
     assert module.drop.drawn is None
+
+
+def test_the_original_is_computed_once_however_often_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = imported()
+    teacher, calls = Teacher(one.module), []
+    compute = teacher.outputs
+    monkeypatch.setattr(teacher, "outputs", lambda batch: (calls.append(1), compute(batch))[1])
+    probe, validation = (Batches(samples(32, seed=seed), ["points"], 16) for seed in (0, 1))
+    for _ in range(3):
+        probe_loss(one.module, teacher, probe, OBJECTIVE, seed=0)
+        evaluate(one.module, teacher, validation, OBJECTIVE, device=CPU)
+    assert len(calls) == 2 * 2  # two batches of each
 
 
 def test_ablation_measures_each_unit_alone_and_puts_it_back() -> None:
